@@ -1,0 +1,80 @@
+"""What a caller asks of the engine: a conversation and the settings of one reply."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A run of text inside a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A still picture, read from `path` when the reply is made."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPart:
+    """A clip, or the part of it from `start_s` to `end_s`, looked at `fps` times a second."""
+
+    path: Path
+    start_s: float | None = None
+    end_s: float | None = None
+    fps: float | None = None
+
+
+Part = TextPart | ImagePart | VideoPart
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `reasoning` is an assistant's earlier thinking, kept apart from its answer."""
+
+    role: Role
+    content: tuple[Part, ...]
+    reasoning: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+
+    @staticmethod
+    def text(role: Role, text: str) -> "Message":
+        """A message that is nothing but text."""
+        return Message(role, (TextPart(text),))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySettings:
+    """Settings of one reply; temperature 0 picks the likeliest token every time.
+
+    `max_image_tokens` caps what one picture may cost (1 token = 32 x 32 pixels of a real Qwen3.5),
+    `max_frames` what one clip may; both only ever lower the checkpoint's own limits.
+    """
+
+    max_tokens: int = 1024
+    thinking: bool = False
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    seed: int | None = None
+    max_image_tokens: int = 2048
+    video_fps: float = 2.0
+    max_frames: int = 768
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRequest:
+    """Everything the engine needs for one reply; immutable, so it may cross threads."""
+
+    messages: tuple[Message, ...]
+    settings: ReplySettings = field(default_factory=ReplySettings)
+    tools: tuple[Mapping[str, Any], ...] = ()

@@ -1,0 +1,1 @@
+"""One conversation as plain data: no Qt, no engine."""

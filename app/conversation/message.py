@@ -1,0 +1,51 @@
+"""What the window shows of a conversation: messages and the files attached to them.
+
+Plain frozen data. Knows neither Qt nor the engine.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+AttachmentKind = Literal["image", "video"]
+Speaker = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A picture or clip as it was found on disk.
+
+    `width` and `height` are upright pixels, 0 while unknown. `duration_s` and `frame_count` belong to
+    clips; `frame_count` is the number of frames that will be looked at, not the number in the file.
+    `token_count` is what the model will read for it, None while no model is loaded. `problem` is a
+    sentence that says why the file cannot be sent.
+    """
+
+    path: Path
+    kind: AttachmentKind
+    name: str
+    width: int = 0
+    height: int = 0
+    duration_s: float | None = None
+    frame_count: int | None = None
+    token_count: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of the transcript.
+
+    `thinking` is the reasoning before an answer and `thinking_s` how long it took. `footnote` is the
+    line of figures below an answer, `problem` a sentence about what went wrong with it, `stopped`
+    tells that the person stopped it.
+    """
+
+    role: Speaker
+    text: str
+    thinking: str = ""
+    thinking_s: float | None = None
+    attachments: tuple[Attachment, ...] = ()
+    footnote: str = ""
+    problem: str | None = None
+    stopped: bool = False

@@ -15,8 +15,8 @@ Speaker = Literal["user", "assistant"]
 class Attachment:
     """A picture or clip as it was found on disk.
 
-    `width` and `height` are upright pixels, 0 while unknown. `duration_s` and `frame_count` belong to
-    clips; `frame_count` is the number of frames that will be looked at, not the number in the file.
+    `width` and `height` are upright pixels, 0 while unknown. `duration_s` and `frame_count` belong
+    to clips; `frame_count` is the number of frames that will be looked at, not those in the file.
     `token_count` is what the model will read for it, None while no model is loaded. `problem` is a
     sentence that says why the file cannot be sent.
     """
@@ -36,9 +36,9 @@ class Attachment:
 class ChatMessage:
     """One message of the transcript.
 
-    `thinking` is the reasoning before an answer and `thinking_s` how long it took. `footnote` is the
-    line of figures below an answer, `problem` a sentence about what went wrong with it, `stopped`
-    tells that the person stopped it.
+    `thinking` is the reasoning before an answer and `thinking_s` how long it took. `footnote` is
+    the line of figures below an answer, `problem` a sentence about what went wrong with it,
+    `stopped` tells that the person stopped it.
     """
 
     role: Speaker

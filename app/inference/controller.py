@@ -1,0 +1,290 @@
+"""The window's side of inference: owns the thread, numbers the replies, hands out what arrives.
+
+Lives in the GUI thread and never waits there except in `close`. Knows no widget: the window is
+connected to its signals.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import QObject, Qt, QThread, QTimer, Signal, Slot
+
+from app.conversation.message import ChatMessage
+from app.inference.token_buffer import TokenBuffer
+from app.inference.wording import (
+    ending_sentence,
+    footnote,
+    progress_fraction,
+    progress_sentence,
+)
+from app.inference.worker import InferenceWorker, ModelCard, ReplyEngine, ReplyJob, open_engine
+from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats, TextDelta, ThinkingDelta
+from mlx_model.messages import ReplyRequest
+
+_log = logging.getLogger("fireside.inference")
+
+State = Literal["closed", "loading", "idle", "replying"]
+
+# The window takes what has arrived this often: 40 times a second.
+DRAIN_INTERVAL_MS = 25
+# A stopped reply may still tell its figures for this long; after that the window stops waiting.
+STOP_PATIENCE_MS = 150
+
+
+@dataclass(slots=True)
+class _Reply:
+    """The reply being received."""
+
+    job: ReplyJob
+    looked_at: str
+    text: list[str] = field(default_factory=list)
+    thinking: list[str] = field(default_factory=list)
+    thinking_began: float | None = None
+    thinking_ended: float | None = None
+
+    def message(
+        self, *, stats: ReplyStats | None = None, problem: str | None = None, stopped: bool = False
+    ) -> ChatMessage:
+        """What has arrived so far as a message of the transcript."""
+        seconds = None
+        if self.thinking_began is not None:
+            seconds = (self.thinking_ended or time.monotonic()) - self.thinking_began
+        return ChatMessage(
+            role="assistant",
+            text="".join(self.text),
+            thinking="".join(self.thinking),
+            thinking_s=seconds,
+            footnote="" if stats is None else footnote(stats),
+            problem=problem,
+            stopped=stopped,
+        )
+
+
+class ReplyController(QObject):
+    """Loads a model, starts and stops replies. Everything here runs in the GUI thread.
+
+    Signals:
+        state_changed(str): "closed", "loading", "idle" or "replying".
+        model_opened(ModelCard): the model is ready to answer.
+        model_failed(str): it is not; the sentence says why.
+        reply_started(): a reply was asked for.
+        progress_changed(str, float): a sentence about the work before the first word, 0 to 1.
+        thinking_arrived(str), text_arrived(str): more of the reply.
+        notice_arrived(str): a sentence worth showing beside the reply.
+        reply_finished(ChatMessage): the reply ended, by itself or because it was stopped.
+        reply_failed(ChatMessage): it broke off; `problem` says why, `text` is what had arrived.
+    """
+
+    state_changed = Signal(str)
+    model_opened = Signal(object)
+    model_failed = Signal(str)
+    reply_started = Signal()
+    progress_changed = Signal(str, float)
+    thinking_arrived = Signal(str)
+    text_arrived = Signal(str)
+    notice_arrived = Signal(str)
+    reply_finished = Signal(object)
+    reply_failed = Signal(object)
+
+    # To the worker, across threads.
+    _open_requested = Signal(object)
+    _reply_requested = Signal(object)
+    _close_requested = Signal()
+
+    def __init__(
+        self,
+        opener: Callable[[Path], ReplyEngine] = open_engine,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._model_state: Literal["closed", "loading", "open"] = "closed"
+        self._card: ModelCard | None = None
+        self._reply: _Reply | None = None
+        self._replies_begun = 0
+        self._told_state: State = "closed"
+        self._closed = False
+
+        self._buffer = TokenBuffer()
+        self._last_drain = 0.0
+        self._drain_timer = QTimer(self)
+        self._drain_timer.setSingleShot(True)
+        self._drain_timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._drain_timer.timeout.connect(self.drain)
+        self._stop_timer = QTimer(self)
+        self._stop_timer.setSingleShot(True)
+        self._stop_timer.setInterval(STOP_PATIENCE_MS)
+        self._stop_timer.timeout.connect(self.on_stop_patience_over)
+
+        self._thread = QThread(self)
+        self._thread.setObjectName("inference")
+        self._worker = InferenceWorker(self._buffer, opener)
+        self._worker.moveToThread(self._thread)
+        self._open_requested.connect(self._worker.open_model)
+        self._reply_requested.connect(self._worker.start_reply)
+        self._close_requested.connect(self._worker.close)
+        self._worker.model_opened.connect(self.on_model_opened)
+        self._worker.model_failed.connect(self.on_model_failed)
+        self._worker.output_waiting.connect(self.on_output_waiting)
+        self._worker.reply_finished.connect(self.on_reply_finished)
+        self._worker.reply_failed.connect(self.on_reply_failed)
+        self._thread.start()
+
+    @property
+    def state(self) -> State:
+        """What the controller is doing; a reply asked for while loading counts as "replying"."""
+        if self._reply is not None:
+            return "replying"
+        return "idle" if self._model_state == "open" else self._model_state
+
+    @property
+    def model_card(self) -> ModelCard | None:
+        """The model that answers, once it is loaded."""
+        return self._card
+
+    def open_model(self, folder: Path) -> None:
+        """Load the model in `folder`; `model_opened` or `model_failed` follows."""
+        self._model_state = "loading"
+        self._card = None
+        self._open_requested.emit(folder)
+        self._tell_state()
+
+    def start_reply(self, request: ReplyRequest, looked_at: str = "") -> None:
+        """Ask for a reply; while a model is loading, the reply waits for it.
+
+        `looked_at` is what progress calls the attachments. Raises RuntimeError when another reply
+        is still being received.
+        """
+        if self._reply is not None:
+            raise RuntimeError("a reply is already being received")
+        self._replies_begun += 1
+        job = ReplyJob(self._replies_begun, request)
+        self._reply = _Reply(job, looked_at)
+        self.reply_started.emit()
+        self._reply_requested.emit(job)
+        self._tell_state()
+
+    def stop(self) -> None:
+        """Stop the reply. It ends within `STOP_PATIENCE_MS`, whatever the engine is doing."""
+        if self._reply is not None and not self._reply.job.cancel.is_set():
+            self._reply.job.cancel.set()
+            self._stop_timer.start()
+
+    def abandon(self) -> None:
+        """Stop the reply and forget it at once: nothing more is told of it."""
+        if self._reply is not None:
+            self._reply.job.cancel.set()
+            self._end_reply()
+
+    def close(self, limit_ms: int) -> bool:
+        """Stop, free the model and end the thread; False when that took longer than `limit_ms`.
+
+        After False the thread is still computing and only `os._exit` ends the program safely.
+        """
+        if self._closed:
+            return True
+        self.abandon()
+        self._drain_timer.stop()
+        self._close_requested.emit()
+        self._closed = self._thread.wait(limit_ms)
+        if not self._closed:
+            _log.warning("the inference thread was still busy after %d ms", limit_ms)
+        return self._closed
+
+    @Slot(object)
+    def on_model_opened(self, card: ModelCard) -> None:
+        """The worker loaded a model."""
+        self._model_state = "open"
+        self._card = card
+        self.model_opened.emit(card)
+        self._tell_state()
+
+    @Slot(str)
+    def on_model_failed(self, sentence: str) -> None:
+        """The worker could not load a model."""
+        self._model_state = "closed"
+        self.model_failed.emit(sentence)
+        self._tell_state()
+
+    @Slot()
+    def on_output_waiting(self) -> None:
+        """The buffer has content: take it now, or when the last drain is long enough ago."""
+        since_ms = (time.monotonic() - self._last_drain) * 1000
+        if since_ms >= DRAIN_INTERVAL_MS:
+            self.drain()
+        elif not self._drain_timer.isActive():
+            self._drain_timer.start(max(1, int(DRAIN_INTERVAL_MS - since_ms)))
+
+    @Slot()
+    def drain(self) -> None:
+        """Hand out what has arrived for the current reply, and drop the rest."""
+        self._drain_timer.stop()
+        self._last_drain = time.monotonic()
+        for reply_id, event in self._buffer.drain():
+            if self._reply is not None and reply_id == self._reply.job.reply_id:
+                self._hand_out(self._reply, event)
+
+    @Slot(int, object)
+    def on_reply_finished(self, reply_id: int, finished: Finished) -> None:
+        """The worker ended a reply; one that is no longer the current one is ignored."""
+        self.drain()
+        if self._reply is None or reply_id != self._reply.job.reply_id:
+            return
+        message = self._reply.message(
+            stats=finished.stats,
+            problem=ending_sentence(finished.reason, finished.stats),
+            stopped=finished.reason == "cancelled",
+        )
+        self._end_reply()
+        self.reply_finished.emit(message)
+
+    @Slot(int, str)
+    def on_reply_failed(self, reply_id: int, sentence: str) -> None:
+        """A reply broke off; one that is no longer the current one is ignored."""
+        self.drain()
+        if self._reply is None or reply_id != self._reply.job.reply_id:
+            return
+        message = self._reply.message(problem=sentence)
+        self._end_reply()
+        self.reply_failed.emit(message)
+
+    @Slot()
+    def on_stop_patience_over(self) -> None:
+        """The engine is slow to notice the stop: end the reply here, what comes late is dropped."""
+        self.drain()
+        if self._reply is None:
+            return
+        message = self._reply.message(stopped=True)
+        self._end_reply()
+        self.reply_finished.emit(message)
+
+    def _hand_out(self, reply: _Reply, event: Event) -> None:
+        match event:
+            case TextDelta(text=text):
+                if reply.thinking_began is not None and reply.thinking_ended is None:
+                    reply.thinking_ended = time.monotonic()
+                reply.text.append(text)
+                self.text_arrived.emit(text)
+            case ThinkingDelta(text=text):
+                if reply.thinking_began is None:
+                    reply.thinking_began = time.monotonic()
+                reply.thinking.append(text)
+                self.thinking_arrived.emit(text)
+            case Progress():
+                sentence = progress_sentence(event, reply.looked_at)
+                self.progress_changed.emit(sentence, progress_fraction(event))
+            case Notice(text=text):
+                self.notice_arrived.emit(text)
+
+    def _end_reply(self) -> None:
+        self._reply = None
+        self._stop_timer.stop()
+        self._tell_state()
+
+    def _tell_state(self) -> None:
+        if self.state != self._told_state:
+            self._told_state = self.state
+            self.state_changed.emit(self._told_state)

@@ -1,0 +1,90 @@
+"""Turns of a conversation into a request for the engine, and what to call the things it looks at.
+
+Pure functions: no Qt, no thread, no file is opened.
+"""
+
+import secrets
+from collections.abc import Iterable, Sequence
+
+from app.conversation.conversation import Turn
+from app.conversation.message import Attachment, ChatMessage
+from mlx_model.messages import (
+    ImagePart,
+    Message,
+    Part,
+    ReplyRequest,
+    ReplySettings,
+    TextPart,
+    VideoPart,
+)
+
+# One seed in this range for each reply, so that asking again may give another answer.
+_SEEDS = 2**31
+
+
+def reply_settings(thinking: bool, is_demo: bool) -> ReplySettings:
+    """Settings of one reply: the demo model answers greedily, others as their makers recommend.
+
+    The values are those of the Qwen3.5 model cards, general use, with and without thinking.
+    """
+    if is_demo:
+        return ReplySettings(thinking=thinking)
+    seed = secrets.randbelow(_SEEDS)
+    if thinking:
+        return ReplySettings(
+            max_tokens=8192,
+            thinking=True,
+            temperature=1.0,
+            top_p=0.95,
+            top_k=20,
+            presence_penalty=1.5,
+            seed=seed,
+        )
+    return ReplySettings(
+        max_tokens=4096,
+        temperature=0.7,
+        top_p=0.8,
+        top_k=20,
+        presence_penalty=1.5,
+        seed=seed,
+    )
+
+
+def compose_request(turns: Sequence[Turn], settings: ReplySettings) -> ReplyRequest:
+    """A request that asks for the answer to the last of `turns`."""
+    return ReplyRequest(tuple(_messages(turns)), settings)
+
+
+def _messages(turns: Sequence[Turn]) -> Iterable[Message]:
+    """User and assistant messages; an answer of which nothing was said is left out."""
+    for turn in turns:
+        yield Message("user", _parts(turn.question))
+        answer = turn.answer
+        if answer is not None and answer.text:
+            yield Message("assistant", (TextPart(answer.text),), answer.thinking or None)
+
+
+def _parts(question: ChatMessage) -> tuple[Part, ...]:
+    """Pictures and clips first, the words after them."""
+    parts: list[Part] = [_media_part(attachment) for attachment in question.attachments]
+    if question.text:
+        parts.append(TextPart(question.text))
+    return tuple(parts)
+
+
+def _media_part(attachment: Attachment) -> Part:
+    if attachment.kind == "video":
+        return VideoPart(attachment.path)
+    return ImagePart(attachment.path)
+
+
+def name_of_what_is_looked_at(attachments: Sequence[Attachment]) -> str:
+    """What the progress line calls the attachments of a question, such as "the clip"."""
+    pictures = sum(attachment.kind == "image" for attachment in attachments)
+    clips = len(attachments) - pictures
+    names = []
+    if pictures:
+        names.append("the picture" if pictures == 1 else f"{pictures} pictures")
+    if clips:
+        names.append("the clip" if clips == 1 else f"{clips} clips")
+    return " and ".join(names)

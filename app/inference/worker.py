@@ -1,0 +1,146 @@
+"""The inference thread's side: holds the engine and runs one reply after another.
+
+Lives on the one thread on which the model is loaded, run and freed. Knows no widget, and nothing of
+the conversation beyond the request it is handed.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from PySide6.QtCore import QObject, QThread, Signal, Slot
+
+from app.inference.token_buffer import TokenBuffer
+from mlx_model.errors import FiresideError
+from mlx_model.events import Event, Finished
+from mlx_model.messages import ReplyRequest
+
+_log = logging.getLogger("fireside.inference")
+
+_UNEXPECTED = (
+    "Something went wrong inside the program. Ask again; "
+    "if it happens again, please report it with the log file."
+)
+
+
+class ReplyEngine(Protocol):
+    """What the worker needs of an engine."""
+
+    @property
+    def name(self) -> str:
+        """What the window calls the model."""
+
+    @property
+    def note(self) -> str:
+        """A few words about what the model is good for; may be empty."""
+
+    @property
+    def is_demo(self) -> bool:
+        """True for the demo model."""
+
+    def reply(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        """Yield the events of one reply; `Finished` is the last of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What the window tells about the model that answers."""
+
+    name: str
+    note: str
+    is_demo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyJob:
+    """One reply to make: its id, the request, and the event that stops it."""
+
+    reply_id: int
+    request: ReplyRequest
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+def open_engine(folder: Path) -> ReplyEngine:
+    """Load the model in `folder`. Call on the inference thread, which is where MLX is imported."""
+    from mlx_model.engine import Engine
+
+    return Engine.load(folder)
+
+
+class InferenceWorker(QObject):
+    """Runs the engine. All slots run in the inference thread and catch everything.
+
+    Signals:
+        model_opened(ModelCard): the model is ready to answer.
+        model_failed(str): it could not be loaded; the sentence says why.
+        output_waiting(): the buffer has something to drain; at most once between two drains.
+        reply_finished(int, Finished): the reply with this id ended.
+        reply_failed(int, str): the reply with this id broke off; the sentence says why.
+    """
+
+    model_opened = Signal(object)
+    model_failed = Signal(str)
+    output_waiting = Signal()
+    reply_finished = Signal(int, object)
+    reply_failed = Signal(int, str)
+
+    def __init__(
+        self, buffer: TokenBuffer, opener: Callable[[Path], ReplyEngine] = open_engine
+    ) -> None:
+        super().__init__()
+        self._buffer = buffer
+        self._opener = opener
+        self._engine: ReplyEngine | None = None
+        self._why_no_engine = "No model is open yet."
+
+    @Slot(object)
+    def open_model(self, folder: Path) -> None:
+        """Load the model in `folder` in place of the one that is open."""
+        self._engine = None
+        try:
+            engine = self._opener(folder)
+            card = ModelCard(engine.name, engine.note, engine.is_demo)
+        except Exception as error:  # noqa: BLE001 - a slot has nobody above it to catch anything
+            self._why_no_engine = _sentence(error)
+            self.model_failed.emit(self._why_no_engine)
+            return
+        self._engine = engine
+        self.model_opened.emit(card)
+
+    @Slot(object)
+    def start_reply(self, job: ReplyJob) -> None:
+        """Make one reply; returns when it has ended."""
+        if self._engine is None:
+            self.reply_failed.emit(job.reply_id, self._why_no_engine)
+            return
+        try:
+            finished = self._run(self._engine, job)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.reply_failed.emit(job.reply_id, _sentence(error))
+            return
+        self.reply_finished.emit(job.reply_id, finished)
+
+    @Slot()
+    def close(self) -> None:
+        """Free the model and end the thread's event loop."""
+        self._engine = None
+        QThread.currentThread().quit()
+
+    def _run(self, engine: ReplyEngine, job: ReplyJob) -> Finished:
+        for event in engine.reply(job.request, job.cancel):
+            if isinstance(event, Finished):
+                return event
+            if self._buffer.put(job.reply_id, event):
+                self.output_waiting.emit()
+        raise RuntimeError("the engine stopped without saying how the reply ended")
+
+
+def _sentence(error: Exception) -> str:
+    """What to tell the person; what they can do nothing about goes to the log in full."""
+    if isinstance(error, FiresideError):
+        return str(error)
+    _log.error("unexpected error in the inference thread", exc_info=error)
+    return _UNEXPECTED

@@ -1,0 +1,73 @@
+# The doors to Fireside. Works with GNU make 3.81 (macOS) and newer; every path is relative, so the
+# folder may have spaces in its name.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run install test test-only check format soak lock check-lock clean
+
+PYTHON := .venv/bin/python
+SETUP := sh tools/setup/python.sh tools/setup
+
+# Options of the app: make run ARGS="--model /path/to/checkpoint"
+ARGS ?=
+# Which tests: make test-only T=tests/app/test_theme.py
+T ?= tests
+
+# A stranger's shell must not lead Python to other packages than those of .venv.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
+export PYTHONNOUSERSITE := 1
+
+help:
+	@echo "make run      open Fireside (the first time: make .venv and install the packages)"
+	@echo "make test     format, lint, types, layers and tests"
+	@echo "make check    the quick part of it: everything but the tests"
+	@echo "make install  make .venv alone"
+	@echo "make soak     the long versions of the tests"
+	@echo "make format   put the code into the project's format"
+	@echo "make lock     write the lock files anew from pyproject.toml"
+	@echo "make clean    remove .venv and everything that was built"
+
+run:
+	@$(SETUP)/preflight.py
+	@$(SETUP)/environment.py run
+	@$(PYTHON) -m app $(ARGS)
+
+install:
+	@$(SETUP)/environment.py run
+
+test: check test-only
+
+test-only:
+	@$(SETUP)/preflight.py --offscreen
+	@$(SETUP)/environment.py test
+	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest -m "not slow" $(T)
+
+soak:
+	@$(SETUP)/preflight.py --offscreen
+	@$(SETUP)/environment.py test
+	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest -m slow $(T)
+
+check:
+	@$(SETUP)/environment.py test
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) .venv/bin/lint-imports
+
+format:
+	@$(SETUP)/environment.py test
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+# UPGRADE=--upgrade takes newer versions; without it, pins that still fit stay.
+lock:
+	@$(SETUP)/environment.py lock
+	build/lock-tools/bin/python tools/packaging/write_lock.py $(UPGRADE)
+
+# Asks the package index whether every pinned file exists for each supported machine and Python.
+check-lock:
+	@$(SETUP)/environment.py lock
+	build/lock-tools/bin/python tools/packaging/check_lock.py
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find app mlx_model tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

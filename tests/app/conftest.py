@@ -1,0 +1,53 @@
+"""What the tests of the window share: nothing may be left running after any of them."""
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QCoreApplication, QEvent, QThread, QThreadPool, QTimer
+from shiboken6 import isValid
+
+from app.inference.controller import ReplyController
+from tests.app.scripted_engine import ScriptedEngine
+
+
+@pytest.fixture
+def make_controller(qapp: object) -> Iterator[Callable[[ScriptedEngine], ReplyController]]:
+    """Controllers with a real thread around a scripted engine, closed after the test."""
+    made: list[ReplyController] = []
+
+    def make(engine: ScriptedEngine) -> ReplyController:
+        def open_scripted(folder: Path) -> ScriptedEngine:
+            return engine
+
+        controller = ReplyController(open_scripted)
+        made.append(controller)
+        return controller
+
+    yield make
+    for controller in made:
+        assert controller.close(10_000), "the inference thread did not end"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread, a pool job or a timer alive."""
+    yield
+    if QCoreApplication.instance() is None:
+        return
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    gc.collect()
+    left = []
+    for candidate in gc.get_objects():
+        if not isinstance(candidate, QThread | QTimer | QThreadPool) or not isValid(candidate):
+            continue
+        if isinstance(candidate, QThread):
+            if candidate.isRunning() and candidate is not QThread.currentThread():
+                left.append(f"thread {candidate.objectName()!r}")
+        elif isinstance(candidate, QTimer):
+            if candidate.isActive():
+                left.append(f"timer of {candidate.parent()!r}, {candidate.interval()} ms")
+        elif candidate.activeThreadCount():
+            left.append("a job in a thread pool")
+    assert not left, f"{request.node.name} left running: {', '.join(left)}"

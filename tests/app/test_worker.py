@@ -1,0 +1,141 @@
+"""The worker's slots, called directly with no thread."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.inference.token_buffer import TokenBuffer
+from app.inference.worker import InferenceWorker, ModelCard, ReplyJob
+from mlx_model.errors import CheckpointError, MediaError
+from mlx_model.events import Event, Finished, TextDelta
+from mlx_model.messages import Message, ReplyRequest
+from tests.app.scripted_engine import Script, ScriptedEngine, finished
+
+REQUEST = ReplyRequest((Message.text("user", "hello"),))
+
+
+class Heard:
+    """Everything a worker signalled, in order."""
+
+    def __init__(self, worker: InferenceWorker) -> None:
+        self.signals: list[tuple[object, ...]] = []
+        worker.model_opened.connect(lambda card: self.signals.append(("opened", card)))
+        worker.model_failed.connect(lambda why: self.signals.append(("not opened", why)))
+        worker.output_waiting.connect(lambda: self.signals.append(("waiting",)))
+        worker.reply_finished.connect(lambda i, end: self.signals.append(("finished", i, end)))
+        worker.reply_failed.connect(lambda i, why: self.signals.append(("failed", i, why)))
+
+
+def open_worker(script: Script) -> tuple[InferenceWorker, TokenBuffer, Heard]:
+    engine = ScriptedEngine(script)
+    buffer = TokenBuffer()
+    worker = InferenceWorker(buffer, lambda folder: engine)
+    heard = Heard(worker)
+    worker.open_model(Path("anywhere"))
+    assert heard.signals == [("opened", ModelCard("Scripted", "for tests", True))]
+    heard.signals.clear()
+    return worker, buffer, heard
+
+
+def test_a_reply_goes_through_the_buffer_and_ends_with_its_figures(qtbot: QtBot) -> None:
+    end = finished(generated_tokens=3)
+
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        assert request is REQUEST
+        yield TextDelta("a ")
+        yield TextDelta("red ")
+        yield TextDelta("circle")
+        yield end
+
+    worker, buffer, heard = open_worker(script)
+    worker.start_reply(ReplyJob(7, REQUEST))
+    assert heard.signals == [("waiting",), ("finished", 7, end)]
+    assert [(e.reply_id, e.event) for e in buffer.drain()] == [(7, TextDelta("a red circle"))]
+
+
+def test_the_event_of_the_job_reaches_the_engine(qtbot: QtBot) -> None:
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        yield TextDelta("one")
+        yield finished("cancelled" if cancel.is_set() else "stop")
+
+    worker, _, heard = open_worker(script)
+    job = ReplyJob(1, REQUEST)
+    job.cancel.set()
+    worker.start_reply(job)
+    end = heard.signals[-1][2]
+    assert isinstance(end, Finished)
+    assert end.reason == "cancelled"
+
+
+def test_an_error_of_the_person_is_passed_on_as_its_sentence(qtbot: QtBot) -> None:
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        yield TextDelta("half")
+        raise MediaError("The picture is gone.")
+
+    worker, buffer, heard = open_worker(script)
+    worker.start_reply(ReplyJob(3, REQUEST))
+    assert heard.signals[-1] == ("failed", 3, "The picture is gone.")
+    assert [entry.event for entry in buffer.drain()] == [TextDelta("half")]
+
+
+def test_an_unexpected_error_is_logged_and_told_in_plain_words(
+    qtbot: QtBot, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        yield TextDelta("half")
+        raise ZeroDivisionError("secret detail")
+
+    worker, _, heard = open_worker(script)
+    worker.start_reply(ReplyJob(3, REQUEST))
+    kind, reply_id, sentence = heard.signals[-1]
+    assert (kind, reply_id) == ("failed", 3)
+    assert isinstance(sentence, str)
+    assert "secret detail" not in sentence
+    assert "Ask again" in sentence
+    assert "ZeroDivisionError: secret detail" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_an_engine_that_never_finishes_is_a_failure(qtbot: QtBot) -> None:
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        yield TextDelta("half")
+
+    worker, _, heard = open_worker(script)
+    worker.start_reply(ReplyJob(3, REQUEST))
+    assert heard.signals[-1][:2] == ("failed", 3)
+
+
+def test_a_reply_without_a_model_says_why_there_is_none(qtbot: QtBot) -> None:
+    def opener(folder: Path) -> ScriptedEngine:
+        raise CheckpointError(f"The folder {folder} holds no model.")
+
+    worker = InferenceWorker(TokenBuffer(), opener)
+    heard = Heard(worker)
+    worker.start_reply(ReplyJob(1, REQUEST))
+    worker.open_model(Path("empty"))
+    worker.start_reply(ReplyJob(2, REQUEST))
+    assert heard.signals == [
+        ("failed", 1, "No model is open yet."),
+        ("not opened", "The folder empty holds no model."),
+        ("failed", 2, "The folder empty holds no model."),
+    ]
+
+
+def test_the_worker_goes_on_after_a_failure(qtbot: QtBot) -> None:
+    replies: list[Callable[[], Event]] = []
+
+    def broken() -> Event:
+        raise RuntimeError("broken")
+
+    replies += [broken, finished]
+
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        yield replies.pop(0)()
+
+    worker, _, heard = open_worker(script)
+    worker.start_reply(ReplyJob(1, REQUEST))
+    worker.start_reply(ReplyJob(2, REQUEST))
+    assert [signal[:2] for signal in heard.signals] == [("failed", 1), ("finished", 2)]

@@ -1,0 +1,60 @@
+"""What the machine allows: memory, sizes of the pieces of work, context. Knows no model."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLimits:
+    """Bounds that the engine keeps to; detected from the machine, or given by tests and plans.
+
+    `working_set_bytes` is what the engine may use of `memory_bytes`, `buffer_cache_bytes` what mlx
+    may keep of freed buffers. `prefill_chunk_tokens` and `vision_piece_patches` bound the work
+    between two looks at the stop button; one picture is never cut, however large.
+    `max_context_tokens` only ever lowers the model's own (None: the model's own).
+    """
+
+    memory_bytes: int
+    working_set_bytes: int
+    buffer_cache_bytes: int = GIB // 2
+    prefill_chunk_tokens: int = 512
+    vision_piece_patches: int = 4096
+    max_context_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefill_chunk_tokens < 1 or self.vision_piece_patches < 1:
+            raise ValueError("the pieces of work need at least one token and one patch each")
+
+    @staticmethod
+    def detect() -> "MachineLimits":
+        """The limits of this machine and of the device that mlx computes on."""
+        memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        on_gpu = mx.default_device().type == mx.DeviceType.gpu
+        info: dict[str, Any] = mx.device_info() if on_gpu else {}
+        recommended = info.get("max_recommended_working_set_size")
+        return MachineLimits.of_memory(memory_bytes, on_gpu, recommended)
+
+    @staticmethod
+    def of_memory(
+        memory_bytes: int, on_gpu: bool, recommended_bytes: int | None = None
+    ) -> "MachineLimits":
+        """Limits of a machine with that much memory, of which Metal recommends to use a part.
+
+        The rest of the machine keeps 4 GiB, or half of one smaller than 8 GiB. The CPU backend
+        gets the small pieces of work that it can do in reasonable time.
+        """
+        working_set_bytes = memory_bytes - min(4 * GIB, memory_bytes // 2)
+        if recommended_bytes is not None:
+            working_set_bytes = min(working_set_bytes, recommended_bytes)
+        return MachineLimits(
+            memory_bytes=memory_bytes,
+            working_set_bytes=working_set_bytes,
+            buffer_cache_bytes=min(GIB, working_set_bytes // 8),
+            prefill_chunk_tokens=512 if on_gpu else 128,
+            vision_piece_patches=4096 if on_gpu else 1024,
+        )

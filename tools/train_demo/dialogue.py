@@ -1,0 +1,83 @@
+"""Conversations as token ids, spelled exactly as the demo model's chat template renders them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tokenizers import Tokenizer
+
+from tools.train_demo.questions import Turn
+
+NO_LABEL = -100
+THINK_NOTHING = "<think>\n\n</think>\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What one picture or clip becomes in the prompt: groups of `rows` x `columns` tokens."""
+
+    rows: int
+    columns: int
+    times_s: tuple[float, ...] | None = None
+
+    @property
+    def groups(self) -> int:
+        """Temporal groups; a picture has one."""
+        return 1 if self.times_s is None else len(self.times_s)
+
+
+@dataclass(slots=True)
+class Sample:
+    """One conversation: ids, labels (`NO_LABEL` where nothing is learned) and 3-axis positions."""
+
+    input_ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    positions: list[tuple[int, int, int]] = field(default_factory=list)
+    next_position: int = 0
+
+
+class DialogueWriter:
+    """Appends turns to a `Sample`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._image_pad = tokenizer.token_to_id("<|image_pad|>")
+        self._video_pad = tokenizer.token_to_id("<|video_pad|>")
+
+    def write(
+        self, turns: Sequence[Turn], media: dict[int, Media], empty_thoughts: Sequence[bool]
+    ) -> Sample:
+        """The whole conversation; `media[i]` opens turn i, `empty_thoughts[i]` puts the empty
+        thinking block before answer i (the template does so for the last answer only)."""
+        sample = Sample()
+        for index, turn in enumerate(turns):
+            self._text(sample, "<|im_start|>user\n")
+            if index in media:
+                self._media(sample, media[index])
+            opening = THINK_NOTHING if empty_thoughts[index] else ""
+            self._text(sample, f"{turn.question}<|im_end|>\n<|im_start|>assistant\n{opening}")
+            self._text(sample, f"{turn.answer}<|im_end|>", learned=True)
+            self._text(sample, "\n")
+        return sample
+
+    def _text(self, sample: Sample, text: str, learned: bool = False) -> None:
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        sample.input_ids += ids
+        sample.labels += ids if learned else [NO_LABEL] * len(ids)
+        for _ in ids:
+            sample.positions.append((sample.next_position,) * 3)
+            sample.next_position += 1
+
+    def _media(self, sample: Sample, media: Media) -> None:
+        pad = self._image_pad if media.times_s is None else self._video_pad
+        for group in range(media.groups):
+            if media.times_s is not None:
+                self._text(sample, f"<{media.times_s[group]:.1f} seconds>")
+            self._text(sample, "<|vision_start|>")
+            start = sample.next_position
+            for row in range(media.rows):
+                for column in range(media.columns):
+                    sample.input_ids.append(pad)
+                    sample.labels.append(NO_LABEL)
+                    sample.positions.append((start, start + row, start + column))
+            sample.next_position = start + max(media.rows, media.columns)
+            self._text(sample, "<|vision_end|>")

@@ -1,0 +1,232 @@
+"""The demo model in training: transformers' Qwen3.5 at a tiny size, run over whole batches at once.
+
+transformers loops over pictures in the vision tower and over tokens in its position ids. Pictures
+of a batch share one grid here, so `forward_batch` calls the same modules with both done as arrays;
+`check_against_reference` proves that the result is the same.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (its customary name)
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+from transformers.models.qwen3_5 import modeling_qwen3_5 as reference
+
+from tools.train_demo.batches import COLOUR_CLASSES, SHAPE_CLASSES, Batch
+from tools.train_demo.dialogue import NO_LABEL
+from tools.train_demo.tokenizer import DEMO_MODEL
+
+VOCABULARY_ROWS = 1280
+GROUP_SIZE, LEVELS = 64, 15
+
+
+def build_config() -> Qwen3_5Config:
+    """The architecture of every Qwen3.5, with three DeltaNet layers to one of attention."""
+    tokenizer = Tokenizer.from_file(str(DEMO_MODEL / "tokenizer.json"))
+    return Qwen3_5Config(
+        image_token_id=tokenizer.token_to_id("<|image_pad|>"),
+        video_token_id=tokenizer.token_to_id("<|video_pad|>"),
+        vision_start_token_id=tokenizer.token_to_id("<|vision_start|>"),
+        vision_end_token_id=tokenizer.token_to_id("<|vision_end|>"),
+        tie_word_embeddings=True,
+        text_config={
+            "vocab_size": VOCABULARY_ROWS,
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-6,
+            "attention_bias": False,
+            "attn_output_gate": True,
+            "linear_conv_kernel_dim": 4,
+            "linear_key_head_dim": 32,
+            "linear_value_head_dim": 32,
+            "linear_num_key_heads": 4,
+            "linear_num_value_heads": 4,
+            "layer_types": ["linear_attention"] * 3 + ["full_attention"],
+            "full_attention_interval": 4,
+            "max_position_embeddings": 4096,
+            "mamba_ssm_dtype": "float32",
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.token_to_id("<|endoftext|>"),
+            "pad_token_id": None,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.25,
+                "mrope_section": [4, 2, 2],
+                "mrope_interleaved": True,
+            },
+        },
+        vision_config={
+            "depth": 4,
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_heads": 4,
+            "hidden_act": "gelu_pytorch_tanh",
+            "in_channels": 3,
+            "patch_size": 16,
+            "temporal_patch_size": 2,
+            "spatial_merge_size": 2,
+            "out_hidden_size": 192,
+            "num_position_embeddings": 256,
+        },
+    )
+
+
+class CellProbe(nn.Module):
+    """Reads shape and colour off each vision token; trains the tower early, never exported."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.shapes = nn.Linear(width, SHAPE_CLASSES)
+        self.colours = nn.Linear(width, COLOUR_CLASSES)
+
+    def loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy over cells. Shapes: features [N * cells, width]."""
+        shapes = torch.from_numpy(batch.cell_shapes).reshape(-1)
+        colours = torch.from_numpy(batch.cell_colours).reshape(-1)
+        return F.cross_entropy(self.shapes(features), shapes) + F.cross_entropy(
+            self.colours(features), colours
+        )
+
+
+def build_model(seed: int) -> tuple[Qwen3_5ForConditionalGeneration, CellProbe]:
+    """A fresh model and its probe."""
+    torch.manual_seed(seed)
+    config = build_config()
+    model = Qwen3_5ForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    return model.float().train(), CellProbe(config.text_config.hidden_size)
+
+
+def vision_features(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> Tensor:
+    """Tokens of all pictures or frame groups, [N * P / 4, hidden]."""
+    tower = model.model.visual
+    patches = torch.from_numpy(batch.patches)
+    count, size, _ = patches.shape
+    rows, columns = batch.grid
+    grid = torch.tensor([[1, rows, columns]])
+    indices, weights = reference.get_vision_interpolation_indices_and_weights(
+        grid,
+        num_grid_per_side=tower.num_grid_per_side,
+        mode=tower.interpolation_mode,
+        align_corners=True,
+        spatial_merge_size=tower.config.spatial_merge_size,
+        kwargs={},
+    )
+    position_ids = reference.get_vision_position_ids(
+        grid, tower.config.spatial_merge_size, kwargs={}
+    )
+    hidden = tower.patch_embed(patches.reshape(count * size, -1)).reshape(count, size, -1)
+    hidden = hidden + (tower.pos_embed(indices) * weights[:, :, None]).sum(1)
+    cos, sin = tower.rotary_pos_emb(hidden[0], position_ids)
+    for block in tower.blocks:
+        hidden = hidden + _vision_attention(block.attn, block.norm1(hidden), cos, sin)
+        hidden = hidden + block.mlp(block.norm2(hidden))
+    return tower.merger(hidden.reshape(count * size, -1))
+
+
+def _vision_attention(attention: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    count, size, width = x.shape
+    qkv = attention.qkv(x).reshape(count, size, 3, attention.num_heads, -1).permute(2, 0, 1, 3, 4)
+    query, key = reference.apply_rotary_pos_emb_vision(qkv[0], qkv[1], cos, sin)
+    out = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (query, key, qkv[2])))
+    return attention.proj(out.transpose(1, 2).reshape(count, size, width))
+
+
+def forward_batch(
+    model: Qwen3_5ForConditionalGeneration, batch: Batch
+) -> tuple[Tensor, Tensor | None]:
+    """Mean loss over the learned tokens, and the vision features of the batch."""
+    input_ids = torch.from_numpy(batch.input_ids)
+    embeddings = model.model.language_model.embed_tokens(input_ids)
+    features = None
+    if batch.patches is not None:
+        features = vision_features(model, batch)
+        config = model.config
+        pads = (input_ids == config.image_token_id) | (input_ids == config.video_token_id)
+        embeddings = embeddings.masked_scatter(pads[..., None], features.float())
+    hidden = model.model.language_model(
+        inputs_embeds=embeddings, position_ids=torch.from_numpy(batch.positions), use_cache=False
+    ).last_hidden_state
+    targets = torch.from_numpy(batch.labels)[:, 1:]
+    learned = targets != NO_LABEL
+    logits = model.lm_head(hidden[:, :-1][learned])
+    return F.cross_entropy(logits, targets[learned]), features
+
+
+@torch.no_grad()
+def check_against_reference(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> float:
+    """Largest difference between our loss and transformers' own forward on one picture batch."""
+    loss, _ = forward_batch(model, batch)
+    rows, columns = batch.grid
+    groups = len(batch.patches) // len(batch.input_ids)
+    output = model(
+        input_ids=torch.from_numpy(batch.input_ids),
+        pixel_values=torch.from_numpy(batch.patches).flatten(0, 1),
+        image_grid_thw=torch.tensor([[1, rows, columns]] * len(batch.input_ids) * groups),
+        position_ids=torch.from_numpy(batch.positions),
+        labels=torch.from_numpy(batch.labels),
+        use_cache=False,
+    )
+    return abs(float(output.loss) - float(loss))
+
+
+class FakeQuantised(nn.Module):
+    """Rounds a weight to 4 bits as MLX's affine mode does, and lets the gradient through."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Same shape as `weight`, one scale and bias for each 64 values of a row."""
+        groups = weight.detach().unflatten(-1, (-1, GROUP_SIZE))
+        high, low = groups.amax(-1, keepdim=True), groups.amin(-1, keepdim=True)
+        low_is_edge = low.abs() > high.abs()
+        scale = ((high - low) / LEVELS).clamp_min(1e-7)
+        scale = torch.where(low_is_edge, scale, -scale)
+        edge = torch.where(low_is_edge, low, high)
+        steps = (edge / scale).round()
+        scale = torch.where(steps != 0, edge / steps, scale)
+        bias = torch.where(steps != 0, edge, torch.zeros_like(edge))
+        rounded = ((groups - bias) / scale).round().clamp(0, LEVELS) * scale + bias
+        return weight + (rounded.flatten(-2) - weight.detach())
+
+
+def quantised_modules(model: Qwen3_5ForConditionalGeneration) -> list[nn.Module]:
+    """The modules whose weights our converter brings to 4 bits: all but vision, gates and norms."""
+    language = model.model.language_model
+    linears = [
+        module
+        for name, module in language.named_modules()
+        if isinstance(module, nn.Linear) and not name.endswith(("in_proj_a", "in_proj_b"))
+    ]
+    return [language.embed_tokens, *linears]
+
+
+def simulate_quantisation(model: Qwen3_5ForConditionalGeneration) -> None:
+    """From now on the model is trained as it will be after conversion to 4 bits."""
+    for module in quantised_modules(model):
+        nn.utils.parametrize.register_parametrization(
+            module, "weight", FakeQuantised(), unsafe=True
+        )
+    # The head is tied: it must read the rounded embedding as well.
+    embedding = model.model.language_model.embed_tokens
+    model.lm_head.forward = lambda x: F.linear(x, embedding.weight)  # type: ignore[method-assign]
+
+
+def plain_state(model: Qwen3_5ForConditionalGeneration) -> dict[str, Tensor]:
+    """The state dict under checkpoint names, whether or not quantisation is simulated."""
+    state = {}
+    for name, tensor in model.state_dict().items():
+        plain = name.replace("parametrizations.weight.original", "weight")
+        state[plain] = tensor
+    state.pop("lm_head.weight", None)
+    return state
+
+
+def numpy_state(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """The state as float32 arrays, ready for a safetensors file."""
+    return {name: tensor.detach().float().contiguous().numpy() for name, tensor in state.items()}

@@ -1,0 +1,49 @@
+"""The full-attention mixer: grouped queries, normed and partly rotated heads, a gated output."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_model.cache import KeyValueCache
+from mlx_model.config import TextConfig
+from mlx_model.layers import RMSNorm
+from mlx_model.rope import Rotation
+
+
+class Attention(nn.Module):
+    """Causal attention. Axes: T new tokens, H query heads, K key and value heads, D head width."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.kv_heads = config.num_key_value_heads
+        self.head_dim = config.head_dim
+        self.scale = config.head_dim**-0.5
+        width = config.hidden_size
+        # Each head's rows in q_proj are its query, then its output gate.
+        self.q_proj = nn.Linear(width, self.heads * self.head_dim * 2, bias=False)
+        self.k_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(self.heads * self.head_dim, width, bias=False)
+        self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+        self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+
+    def __call__(
+        self, x: mx.array, rotation: Rotation, cache: KeyValueCache, start: int
+    ) -> mx.array:
+        """Shapes: x [1, T, hidden] -> the same; `start` tokens are in `cache` already."""
+        tokens = x.shape[1]
+        queries_and_gates = self.q_proj(x).reshape(1, tokens, self.heads, 2 * self.head_dim)
+        queries, gates = mx.split(queries_and_gates, 2, axis=-1)
+        keys = self.k_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
+        values = self.v_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
+
+        queries = rotation.apply(self.q_norm(queries).swapaxes(1, 2))  # [1, H, T, D]
+        keys = rotation.apply(self.k_norm(keys).swapaxes(1, 2))  # [1, K, T, D]
+        keys, values = cache.extend(start, keys, values.swapaxes(1, 2))
+
+        mask = "causal" if tokens > 1 else None
+        mixed = mx.fast.scaled_dot_product_attention(
+            queries, keys, values, scale=self.scale, mask=mask
+        )
+        mixed = mixed.swapaxes(1, 2) * mx.sigmoid(gates)  # [1, T, H, D]
+        return self.o_proj(mixed.reshape(1, tokens, -1))

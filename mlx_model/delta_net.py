@@ -1,0 +1,197 @@
+"""The linear-attention mixer: a short convolution, then the gated delta rule over a state.
+
+Per value head the state S [Dv, Dk] follows, token by token, all in fp32:
+    S <- decay * S;  delta = beta * (v - S k);  S <- S + delta k^T;  out = S q
+`recurrent_step` is that line; `chunked` computes the same for many tokens with matrix products.
+"""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_model.cache import DeltaNetCache
+from mlx_model.config import TextConfig
+from mlx_model.layers import GatedRMSNorm, silu
+
+_CHUNK_TOKENS = 64
+_L2_EPS = 1e-6
+
+
+class DepthwiseConv(nn.Module):
+    """Causal convolution of each channel by itself; weight [C, 1, kernel] as in the checkpoint."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = mx.zeros((channels, 1, kernel))
+
+    def __call__(self, window: mx.array) -> mx.array:
+        """Shapes: window [1, kernel - 1 + T, C], older inputs first -> [1, T, C]."""
+        taps = self.weight[:, 0].T  # [kernel, C]
+        kernel = taps.shape[0]
+        tokens = window.shape[1] - kernel + 1
+        if mx.default_device() == mx.gpu:
+            return mx.conv1d(window, self.weight.swapaxes(1, 2), groups=self.weight.shape[0])
+        if tokens == 1:
+            return (window * taps).sum(axis=1, keepdims=True)
+        # The CPU backend's grouped convolution is slow; four shifted products are not.
+        total = window[:, :tokens] * taps[0]
+        for tap in range(1, kernel):
+            total = total + window[:, tap : tap + tokens] * taps[tap]
+        return total
+
+
+class GatedDeltaNet(nn.Module):
+    """Axes: T new tokens, Hk key heads, H value heads, Dk and Dv their widths, C conv channels."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.key_heads = config.linear_num_key_heads
+        self.value_heads = config.linear_num_value_heads
+        self.key_dim = config.linear_key_head_dim
+        self.value_dim = config.linear_value_head_dim
+        self.kernel = config.linear_conv_kernel_dim
+        keys = self.key_heads * self.key_dim
+        values = self.value_heads * self.value_dim
+        self.splits = [keys, 2 * keys]
+        channels = 2 * keys + values
+        self.in_proj_qkv = nn.Linear(config.hidden_size, channels, bias=False)
+        self.in_proj_z = nn.Linear(config.hidden_size, values, bias=False)
+        self.in_proj_b = nn.Linear(config.hidden_size, self.value_heads, bias=False)
+        self.in_proj_a = nn.Linear(config.hidden_size, self.value_heads, bias=False)
+        self.conv1d = DepthwiseConv(channels, self.kernel)
+        self.A_log = mx.zeros((self.value_heads,))
+        self.dt_bias = mx.zeros((self.value_heads,))
+        self.norm = GatedRMSNorm(self.value_dim, config.rms_norm_eps)
+        self.out_proj = nn.Linear(values, config.hidden_size, bias=False)
+
+    def __call__(self, x: mx.array, cache: DeltaNetCache) -> mx.array:
+        """Shapes: x [1, T, hidden] -> the same; replaces the state and the tail in `cache`."""
+        tokens = x.shape[1]
+        queries, keys, values = self._convolved(x, cache)
+        beta = mx.sigmoid(self.in_proj_b(x).astype(mx.float32))
+        rate = nn.softplus(self.in_proj_a(x).astype(mx.float32) + self.dt_bias)
+        log_decay = -mx.exp(self.A_log.astype(mx.float32)) * rate  # [1, T, H]
+        state = cache.state
+        if state is None:
+            state = mx.zeros((1, self.value_heads, self.value_dim, self.key_dim), mx.float32)
+        mixed, cache.state = delta_rule(queries, keys, values, log_decay, beta, state)
+        gate = self.in_proj_z(x).reshape(1, tokens, self.value_heads, self.value_dim)
+        mixed = self.norm(mixed, gate).reshape(1, tokens, -1)
+        projected: mx.array = self.out_proj(mixed)
+        return projected
+
+    def _convolved(self, x: mx.array, cache: DeltaNetCache) -> tuple[mx.array, mx.array, mx.array]:
+        """Queries and keys of unit length [1, T, Hk, Dk] and values [1, T, H, Dv], in fp32."""
+        tokens = x.shape[1]
+        mixed = self.in_proj_qkv(x)
+        tail = cache.conv_tail
+        if tail is None:
+            tail = mx.zeros((1, self.kernel - 1, mixed.shape[-1]), mixed.dtype)
+        window = mx.concatenate([tail, mixed], axis=1)
+        cache.conv_tail = window[:, tokens:]
+        activated = silu(self.conv1d(window)).astype(mx.float32)
+        queries, keys, values = mx.split(activated, self.splits, axis=-1)
+        queries = queries.reshape(1, tokens, self.key_heads, self.key_dim)
+        keys = keys.reshape(1, tokens, self.key_heads, self.key_dim)
+        values = values.reshape(1, tokens, self.value_heads, self.value_dim)
+        return unit_length(queries) * self.key_dim**-0.5, unit_length(keys), values
+
+
+def unit_length(x: mx.array) -> mx.array:
+    """x / sqrt(sum x^2 + 1e-6) over the last axis, through the norm of the mean square."""
+    width = x.shape[-1]
+    return mx.fast.rms_norm(x, None, _L2_EPS / width) * width**-0.5
+
+
+def delta_rule(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    log_decay: mx.array,
+    beta: mx.array,
+    state: mx.array,
+) -> tuple[mx.array, mx.array]:
+    """The gated delta rule by the fastest way that this device has.
+
+    Shapes: queries and keys [1, T, Hk, Dk]; values [1, T, H, Dv]; log_decay and beta [1, T, H];
+    state [1, H, Dv, Dk] -> outputs [1, T, H, Dv] and the state after the last token; all fp32.
+    """
+    if mx.default_device() == mx.gpu and keys.shape[-1] % 32 == 0 and values.shape[-1] % 8 == 0:
+        # Late: importing mlx_lm takes a second, and only Metal needs it.
+        from mlx_lm.models.gated_delta import gated_delta_kernel
+
+        outputs, state = gated_delta_kernel(queries, keys, values, mx.exp(log_decay), beta, state)
+        return outputs, state
+    groups = values.shape[2] // keys.shape[2]
+    if groups > 1:
+        queries, keys = mx.repeat(queries, groups, axis=2), mx.repeat(keys, groups, axis=2)
+    if queries.shape[1] == 1:
+        return recurrent_step(queries, keys, values, log_decay, beta, state)
+    return chunked(queries, keys, values, log_decay, beta, state)
+
+
+def recurrent_step(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    log_decay: mx.array,
+    beta: mx.array,
+    state: mx.array,
+) -> tuple[mx.array, mx.array]:
+    """One token. Shapes as in `delta_rule` with T = 1 and Hk = H."""
+    decay = mx.exp(log_decay).swapaxes(1, 2)[..., None]  # [1, H, 1, 1]
+    query, key, value = (part.swapaxes(1, 2) for part in (queries, keys, values))  # [1, H, 1, D]
+    state = decay * state
+    delta = beta.swapaxes(1, 2)[..., None] * (value - key @ state.swapaxes(2, 3))
+    state = state + delta.swapaxes(2, 3) * key
+    return (query @ state.swapaxes(2, 3)).swapaxes(1, 2), state
+
+
+def chunked(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    log_decay: mx.array,
+    beta: mx.array,
+    state: mx.array,
+) -> tuple[mx.array, mx.array]:
+    """Many tokens, 64 at a time. Shapes as in `delta_rule` with Hk = H.
+
+    Inside a chunk the updates of all tokens solve one unit-lower-triangular system; between
+    chunks only the state passes on. Source: the WY form of Gated DeltaNet (arXiv 2412.06464).
+    """
+    tokens = queries.shape[1]
+    size = min(_CHUNK_TOKENS, tokens)
+    q, k, v, g, b = (_in_chunks(x, size) for x in (queries, keys, values, log_decay, beta))
+    total = mx.cumsum(g, axis=2)  # [N, H, C], log of the decay since the chunk began
+    causal = mx.tril(mx.ones((size, size), mx.bool_))
+    # Masked before exp: above the diagonal the exponent is positive and would overflow.
+    decay = mx.exp(mx.where(causal, total[..., :, None] - total[..., None, :], -mx.inf))
+    k_t = k.swapaxes(2, 3)
+    system = mx.tril((b[..., None] * k @ k_t) * decay, -1) + mx.eye(size)
+    inverse = mx.linalg.tri_inv(system, stream=mx.cpu)
+    new_values = inverse @ (b[..., None] * v)  # [N, H, C, Dv]
+    read_keys = inverse @ ((b * mx.exp(total))[..., None] * k)  # [N, H, C, Dk]
+    scores = (q @ k_t) * decay
+    q = q * mx.exp(total)[..., None]
+    k = k * mx.exp(total[..., -1:] - total)[..., None]
+    chunk_decay = mx.exp(total[..., -1])[..., None, None]
+
+    state, outputs = state[0], []
+    for n in range(q.shape[0]):
+        state_t = state.swapaxes(1, 2)
+        update = new_values[n] - read_keys[n] @ state_t  # [H, C, Dv]
+        outputs.append(q[n] @ state_t + scores[n] @ update)
+        state = chunk_decay[n] * state + update.swapaxes(1, 2) @ k[n]
+    joined = mx.stack(outputs).swapaxes(1, 2)  # [N, C, H, Dv]
+    return joined.reshape(1, -1, *joined.shape[2:])[:, :tokens], state[None]
+
+
+def _in_chunks(x: mx.array, size: int) -> mx.array:
+    """Shapes: [1, T, H, ...] -> [N, H, size, ...], the tail filled with zeros.
+
+    A filled token has log decay 0 and beta 0, so it leaves the state as it is.
+    """
+    missing = -x.shape[1] % size
+    if missing:
+        x = mx.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
+    return x.reshape(-1, size, *x.shape[2:]).swapaxes(1, 2)

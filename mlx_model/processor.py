@@ -1,0 +1,153 @@
+"""Everything between a conversation and the model's inputs, for one checkpoint folder.
+
+Owns the order of the steps; the arithmetic, the prompt and the files have modules of their own.
+NumPy only: it never imports mlx, so it may be used on any thread.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlx_model.errors import MediaError
+from mlx_model.image_processing import (
+    ClipSettings,
+    Grid,
+    Pixels,
+    PixelSettings,
+    Values,
+    frame_size,
+    patches,
+    picture_size,
+    resize,
+)
+from mlx_model.messages import Message
+from mlx_model.processor_files import ProcessorFiles, load_processor_files, token_id
+from mlx_model.prompt import GridSize, MediaPlan, Prompt, PromptBuilder
+
+# Text-only checkpoints still need a number to divide by; no picture ever reaches it.
+_NO_MERGE = 1
+
+
+class Processor:
+    """Prepares pictures, clips and prompts exactly as the checkpoint's own processor does."""
+
+    def __init__(self, files: ProcessorFiles) -> None:
+        self.tokenizer = files.tokenizer
+        self.stop_token_ids = files.stop_token_ids
+        self.think_ids = (
+            token_id(files.tokenizer, "<think>"),
+            token_id(files.tokenizer, "</think>"),
+        )
+        # Rows of the model's output from here on are padding.
+        self.vocab_size_used = max(files.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self.picture_settings = files.pictures
+        self.clip_settings = files.clips
+        merge_size = files.pictures.merge_size if files.pictures else _NO_MERGE
+        self._prompts = PromptBuilder(
+            files.tokenizer, files.template, files.media_tokens, merge_size
+        )
+
+    def images(
+        self, images: Sequence[Pixels], max_image_tokens: int | None = None
+    ) -> tuple[Values, Grid]:
+        """Pictures as patches: values float32 [P, C*T*ps*ps], grids int64 [pictures, 3] (t, h, w).
+
+        `max_image_tokens` lowers the checkpoint's own budget for each picture, never raises it.
+        Raises MediaError for a picture that is too long for its width.
+        """
+        settings = self._pictures()
+        parts, grids = [], []
+        for image in images:
+            height, width = image.shape[:2]
+            height, width = picture_size(height, width, settings, max_image_tokens)
+            values, grid = patches([resize(image, height, width)], settings)
+            parts.append(values)
+            grids.append(grid)
+        return np.concatenate(parts), np.array(grids, dtype=np.int64)
+
+    def video(
+        self,
+        frames: Sequence[Pixels],
+        times_s: Sequence[float],
+        source_size: tuple[int, int] | None = None,
+        max_frame_tokens: int | None = None,
+    ) -> tuple[Values, Grid, tuple[float, ...]]:
+        """One clip as patches, its grid int64 [1, 3] and the time in seconds of each frame group.
+
+        `source_size` (height, width) is the clip's own size, for frames that `sample_video`
+        already made smaller with `frame_size`. Raises MediaError as `images` does.
+        """
+        settings = self._clips()
+        height, width = source_size or (frames[0].shape[0], frames[0].shape[1])
+        height, width = frame_size(len(frames), height, width, settings, max_frame_tokens)
+        values, grid = patches([resize(frame, height, width) for frame in frames], settings.pixels)
+        times = _group_times(times_s, settings.pixels.temporal_patch_size)
+        return values, np.array([grid], dtype=np.int64), times
+
+    def frame_size(
+        self,
+        frame_count: int,
+        height: int,
+        width: int,
+        max_frame_tokens: int | None = None,
+    ) -> tuple[int, int]:
+        """Height and width that `video` gives to each of so many frames of this size."""
+        return frame_size(frame_count, height, width, self._clips(), max_frame_tokens)
+
+    def image_tokens(self, width: int, height: int, max_image_tokens: int | None = None) -> int:
+        """What a picture costs: the tokens that stand for it, without the two around them."""
+        settings = self._pictures()
+        size = picture_size(height, width, settings, max_image_tokens)
+        return size[0] * size[1] // settings.factor**2
+
+    def video_tokens(
+        self,
+        width: int,
+        height: int,
+        frame_count: int,
+        max_frame_tokens: int | None = None,
+    ) -> int:
+        """What a clip costs: the tokens that stand for its frames, without times and borders."""
+        pixels = self._clips().pixels
+        size = self.frame_size(frame_count, height, width, max_frame_tokens)
+        groups = -(-frame_count // pixels.temporal_patch_size)
+        return groups * size[0] * size[1] // pixels.factor**2
+
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        thinking: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
+        image_grids: Sequence[GridSize] = (),
+        video_grids: Sequence[GridSize] = (),
+        video_times: Sequence[Sequence[float]] = (),
+    ) -> Prompt:
+        """The conversation as token ids; grids and times in order of appearance.
+
+        Raises PromptError when the checkpoint's template refuses the conversation.
+        """
+        media = MediaPlan(image_grids, video_grids, video_times)
+        return self._prompts.build(messages, thinking=thinking, tools=tools, media=media)
+
+    def _pictures(self) -> PixelSettings:
+        if self.picture_settings is None:
+            raise MediaError("This model reads text only. Choose another model for pictures.")
+        return self.picture_settings
+
+    def _clips(self) -> ClipSettings:
+        if self.clip_settings is None:
+            raise MediaError("This model does not read clips. Choose another model for them.")
+        return self.clip_settings
+
+
+def load_processor(path: str | Path) -> Processor:
+    """Raises CheckpointError, naming the file, when one is missing, broken or at odds."""
+    return Processor(load_processor_files(path))
+
+
+def _group_times(times_s: Sequence[float], size: int) -> tuple[float, ...]:
+    """The middle of each group of `size` frames; the last time is repeated to fill the last."""
+    times = [*times_s, *[times_s[-1]] * (-len(times_s) % size)]
+    return tuple((times[i] + times[i + size - 1]) / 2 for i in range(0, len(times), size))

@@ -51,7 +51,7 @@ check:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
-	$(PYTHON) .venv/bin/lint-imports
+	$(PYTHON) .venv/bin/lint-imports --no-logo
 
 format:
 	@$(SETUP)/environment.py test

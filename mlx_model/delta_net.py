@@ -5,6 +5,8 @@ Per value head the state S [Dv, Dk] follows, token by token, all in fp32:
 `recurrent_step` is that line; `chunked` computes the same for many tokens with matrix products.
 """
 
+import math
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -99,7 +101,7 @@ class GatedDeltaNet(nn.Module):
 def unit_length(x: mx.array) -> mx.array:
     """x / sqrt(sum x^2 + 1e-6) over the last axis, through the norm of the mean square."""
     width = x.shape[-1]
-    return mx.fast.rms_norm(x, None, _L2_EPS / width) * width**-0.5
+    return mx.fast.rms_norm(x, None, _L2_EPS / width) * (1 / math.sqrt(width))
 
 
 def delta_rule(

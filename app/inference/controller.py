@@ -6,14 +6,16 @@ connected to its signals.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import QObject, Qt, QThread, QTimer, Signal, Slot
 
+from app.conversation.conversation import Turn
 from app.conversation.message import ChatMessage
+from app.inference.requests import compose_messages, name_of_what_is_looked_at
 from app.inference.token_buffer import TokenBuffer
 from app.inference.wording import (
     ending_sentence,
@@ -23,7 +25,6 @@ from app.inference.wording import (
 )
 from app.inference.worker import InferenceWorker, ModelCard, ReplyEngine, ReplyJob, open_engine
 from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats, TextDelta, ThinkingDelta
-from mlx_model.messages import ReplyRequest
 
 _log = logging.getLogger("fireside.inference")
 
@@ -72,7 +73,8 @@ class ReplyController(QObject):
         model_opened(ModelCard): the model is ready to answer.
         model_failed(str): it is not; the sentence says why.
         reply_started(): a reply was asked for.
-        progress_changed(str, float): a sentence about the work before the first word, 0 to 1.
+        progress_changed(str, float): a sentence about the work before the first word, and how
+            much of it is done, from 0 to 1, or -1 when that is not known.
         thinking_arrived(str), text_arrived(str): more of the reply.
         notice_arrived(str): a sentence worth showing beside the reply.
         reply_finished(ChatMessage): the reply ended, by itself or because it was stopped.
@@ -152,18 +154,19 @@ class ReplyController(QObject):
         self._open_requested.emit(folder)
         self._tell_state()
 
-    def start_reply(self, request: ReplyRequest, looked_at: str = "") -> None:
-        """Ask for a reply; while a model is loading, the reply waits for it.
+    def start_reply(self, turns: Sequence[Turn]) -> None:
+        """Ask for the answer to the last of `turns`; while a model loads, the reply waits for it.
 
-        `looked_at` is what progress calls the attachments. Raises RuntimeError when another reply
-        is still being received.
+        Raises RuntimeError when another reply is still being received.
         """
         if self._reply is not None:
             raise RuntimeError("a reply is already being received")
         self._replies_begun += 1
-        job = ReplyJob(self._replies_begun, request)
-        self._reply = _Reply(job, looked_at)
+        job = ReplyJob(self._replies_begun, compose_messages(turns), turns[-1].thinking)
+        self._reply = _Reply(job, name_of_what_is_looked_at(turns[-1].question.attachments))
         self.reply_started.emit()
+        if self._model_state == "loading":
+            self.progress_changed.emit("Opening the model", -1.0)
         self._reply_requested.emit(job)
         self._tell_state()
 

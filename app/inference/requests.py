@@ -1,4 +1,4 @@
-"""Turns of a conversation into a request for the engine, and what to call the things it looks at.
+"""Turns of a conversation into messages for the engine, and what to call the things it looks at.
 
 Pure functions: no Qt, no thread, no file is opened.
 """
@@ -12,7 +12,6 @@ from mlx_model.messages import (
     ImagePart,
     Message,
     Part,
-    ReplyRequest,
     ReplySettings,
     TextPart,
     VideoPart,
@@ -50,9 +49,9 @@ def reply_settings(thinking: bool, is_demo: bool) -> ReplySettings:
     )
 
 
-def compose_request(turns: Sequence[Turn], settings: ReplySettings) -> ReplyRequest:
-    """A request that asks for the answer to the last of `turns`."""
-    return ReplyRequest(tuple(_messages(turns)), settings)
+def compose_messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """What the engine has to read to answer the last of `turns`."""
+    return tuple(_messages(turns))
 
 
 def _messages(turns: Sequence[Turn]) -> Iterable[Message]:

@@ -13,10 +13,11 @@ from typing import Protocol
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
+from app.inference.requests import reply_settings
 from app.inference.token_buffer import TokenBuffer
 from mlx_model.errors import FiresideError
 from mlx_model.events import Event, Finished
-from mlx_model.messages import ReplyRequest
+from mlx_model.messages import Message, ReplyRequest
 
 _log = logging.getLogger("fireside.inference")
 
@@ -56,10 +57,11 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class ReplyJob:
-    """One reply to make: its id, the request, and the event that stops it."""
+    """One reply to make: its id, what to read, and the event that stops it."""
 
     reply_id: int
-    request: ReplyRequest
+    messages: tuple[Message, ...]
+    thinking: bool = False
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -130,7 +132,8 @@ class InferenceWorker(QObject):
         QThread.currentThread().quit()
 
     def _run(self, engine: ReplyEngine, job: ReplyJob) -> Finished:
-        for event in engine.reply(job.request, job.cancel):
+        request = ReplyRequest(job.messages, reply_settings(job.thinking, engine.is_demo))
+        for event in engine.reply(request, job.cancel):
             if isinstance(event, Finished):
                 return event
             if self._buffer.put(job.reply_id, event):

@@ -9,14 +9,17 @@ import pytest
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
-from app.conversation.message import ChatMessage
+from app.conversation.conversation import Turn
+from app.conversation.message import Attachment, ChatMessage
 from app.inference.controller import STOP_PATIENCE_MS, ReplyController
 from mlx_model.errors import MediaError
 from mlx_model.events import Event, Notice, Progress, TextDelta, ThinkingDelta
-from mlx_model.messages import Message, ReplyRequest
+from mlx_model.messages import ReplyRequest
 from tests.app.scripted_engine import Script, ScriptedEngine, finished, wait_for_stop
 
-REQUEST = ReplyRequest((Message.text("user", "hello"),))
+CLIP = Attachment(Path("/p/clip.mp4"), "video", "clip.mp4")
+FIRST = [Turn(ChatMessage("user", "hello", attachments=(CLIP,)))]
+NEXT = [Turn(ChatMessage("user", "next"))]
 MakeController = Callable[[ScriptedEngine], ReplyController]
 
 
@@ -70,7 +73,7 @@ def test_a_reply_from_start_to_end(make_controller: MakeController, qtbot: QtBot
     controller, ear = opened(make_controller, script, qtbot)
     assert controller.state == "idle"
     with qtbot.waitSignal(controller.reply_finished):
-        controller.start_reply(REQUEST, "the clip")
+        controller.start_reply(FIRST)
     assert ear.text == "A red circle."
     assert ear.thinking == "A round thing."
     assert ear.progress == [("Looking at the clip, 50 %", 0.5)]
@@ -97,7 +100,7 @@ def test_the_engine_runs_on_its_own_thread_and_always_the_same(
     controller.open_model(Path("anywhere"))
     for _ in range(3):
         with qtbot.waitSignal(controller.reply_finished):
-            controller.start_reply(REQUEST)
+            controller.start_reply(FIRST)
     assert len({id(thread) for thread in engine.threads}) == 1
     assert engine.threads[0] is not QThread.currentThread()
 
@@ -114,7 +117,7 @@ def test_text_reaches_the_window_in_few_deliveries(
     controller, ear = opened(make_controller, script, qtbot)
     began = time.monotonic()
     with qtbot.waitSignal(controller.reply_finished):
-        controller.start_reply(REQUEST)
+        controller.start_reply(FIRST)
     assert ear.text == "x" * 500
     assert ear.deliveries <= (time.monotonic() - began) / 0.025 + 3
 
@@ -127,7 +130,7 @@ def test_stop_keeps_what_was_said(make_controller: MakeController, qtbot: QtBot)
 
     controller, ear = opened(make_controller, script, qtbot)
     with qtbot.waitSignal(controller.text_arrived):
-        controller.start_reply(REQUEST)
+        controller.start_reply(FIRST)
     began = time.monotonic()
     with qtbot.waitSignal(controller.reply_finished):
         controller.stop()
@@ -145,7 +148,7 @@ def test_stop_ends_the_reply_even_when_the_engine_is_deaf(
     release = threading.Event()
 
     def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
-        if request is REQUEST:
+        if len(request.messages[0].content) == 2:
             yield TextDelta("first")
             release.wait(10)
             yield TextDelta(" too late")
@@ -155,12 +158,12 @@ def test_stop_ends_the_reply_even_when_the_engine_is_deaf(
 
     controller, ear = opened(make_controller, script, qtbot)
     with qtbot.waitSignal(controller.text_arrived):
-        controller.start_reply(REQUEST)
+        controller.start_reply(FIRST)
     with qtbot.waitSignal(controller.reply_finished, timeout=STOP_PATIENCE_MS + 1000):
         controller.stop()
     assert ear.ends[0].text == "first"
     assert ear.ends[0].stopped
-    controller.start_reply(ReplyRequest((Message.text("user", "next"),)))
+    controller.start_reply(NEXT)
     release.set()
     with qtbot.waitSignal(controller.reply_finished):
         pass
@@ -172,7 +175,7 @@ def test_an_abandoned_reply_is_never_heard_of_again(
     make_controller: MakeController, qtbot: QtBot
 ) -> None:
     def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
-        if request is REQUEST:
+        if len(request.messages[0].content) == 2:
             yield TextDelta("old")
             wait_for_stop(cancel)
             yield TextDelta("old too")
@@ -182,11 +185,11 @@ def test_an_abandoned_reply_is_never_heard_of_again(
 
     controller, ear = opened(make_controller, script, qtbot)
     with qtbot.waitSignal(controller.text_arrived):
-        controller.start_reply(REQUEST)
+        controller.start_reply(FIRST)
     controller.abandon()
     assert controller.state == "idle"
     with qtbot.waitSignal(controller.reply_finished):
-        controller.start_reply(ReplyRequest((Message.text("user", "next"),)))
+        controller.start_reply(NEXT)
     assert ear.text == "oldnew"
     assert [message.text for message in ear.ends] == ["new"]
 
@@ -200,7 +203,7 @@ def test_a_failure_keeps_what_was_said_and_says_why(
 
     controller, ear = opened(make_controller, script, qtbot)
     with qtbot.waitSignal(controller.reply_failed):
-        controller.start_reply(REQUEST)
+        controller.start_reply(FIRST)
     assert ear.failures == [
         ChatMessage("assistant", "half", problem="shapes.png is gone. Add it again.")
     ]
@@ -223,13 +226,14 @@ def test_a_question_asked_while_the_model_loads_waits_for_it(qtbot: QtBot) -> No
     ear = Ear(controller)
     controller.open_model(Path("anywhere"))
     assert controller.state == "loading"
-    controller.start_reply(REQUEST)
+    controller.start_reply(FIRST)
     assert controller.state == "replying"
     loaded.set()
     with qtbot.waitSignal(controller.reply_finished):
         pass
     assert ear.text == "hello"
     assert ear.states == ["loading", "replying", "idle"]
+    assert ear.progress == [("Opening the model", -1.0)]
     assert controller.close(10_000)
 
 
@@ -251,9 +255,9 @@ def test_two_replies_at_once_are_refused(make_controller: MakeController, qtbot:
         yield finished("cancelled")
 
     controller, _ = opened(make_controller, script, qtbot)
-    controller.start_reply(REQUEST)
+    controller.start_reply(FIRST)
     with pytest.raises(RuntimeError, match="already"):
-        controller.start_reply(REQUEST)
+        controller.start_reply(FIRST)
 
 
 @pytest.mark.parametrize("when", ["at once", "in the middle of a reply"])
@@ -269,7 +273,7 @@ def test_closing_ends_the_thread(make_controller: MakeController, qtbot: QtBot, 
     if when != "at once":
         controller.open_model(Path("anywhere"))
         with qtbot.waitSignal(controller.text_arrived):
-            controller.start_reply(REQUEST)
+            controller.start_reply(FIRST)
     assert controller.close(10_000)
     assert controller.close(10_000), "closing twice is allowed"
     assert ear.ends == []
@@ -287,7 +291,7 @@ def test_closing_gives_up_on_an_engine_that_never_listens(qtbot: QtBot) -> None:
     controller = ReplyController(lambda folder: ScriptedEngine(script))
     controller.open_model(Path("anywhere"))
     with qtbot.waitSignal(controller.text_arrived):
-        controller.start_reply(REQUEST)
+        controller.start_reply(FIRST)
     assert not controller.close(50)
     release.set()
     assert controller.close(10_000)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.conversation.conversation import Turn
 from app.conversation.message import Attachment, ChatMessage
-from app.inference.requests import compose_request, name_of_what_is_looked_at, reply_settings
+from app.inference.requests import compose_messages, name_of_what_is_looked_at, reply_settings
 from mlx_model.messages import ImagePart, Message, ReplySettings, TextPart, VideoPart
 
 PICTURE = Attachment(Path("/p/shapes.png"), "image", "shapes.png")
@@ -13,8 +13,7 @@ CLIP = Attachment(Path("/p/clip.mp4"), "video", "clip.mp4")
 
 def test_pictures_and_clips_come_before_the_words() -> None:
     turn = Turn(ChatMessage("user", "What is this?", attachments=(PICTURE, CLIP)))
-    request = compose_request([turn], ReplySettings())
-    assert request.messages == (
+    assert compose_messages([turn]) == (
         Message(
             "user",
             (ImagePart(PICTURE.path), VideoPart(CLIP.path), TextPart("What is this?")),
@@ -31,7 +30,7 @@ def test_earlier_turns_are_sent_with_their_thinking() -> None:
         Turn(ChatMessage("user", "stopped at once"), answer=ChatMessage("assistant", "")),
         Turn(ChatMessage("user", "and now?")),
     ]
-    assert compose_request(turns, ReplySettings()).messages == (
+    assert compose_messages(turns) == (
         Message("user", (ImagePart(PICTURE.path),)),
         Message("assistant", (TextPart("A circle."),), "Round."),
         Message.text("user", "stopped at once"),

@@ -14,7 +14,7 @@ from mlx_model.events import Event, Finished, TextDelta
 from mlx_model.messages import Message, ReplyRequest
 from tests.app.scripted_engine import Script, ScriptedEngine, finished
 
-REQUEST = ReplyRequest((Message.text("user", "hello"),))
+MESSAGES = (Message.text("user", "hello"),)
 
 
 class Heard:
@@ -44,14 +44,14 @@ def test_a_reply_goes_through_the_buffer_and_ends_with_its_figures(qtbot: QtBot)
     end = finished(generated_tokens=3)
 
     def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
-        assert request is REQUEST
+        assert request == ReplyRequest(MESSAGES)
         yield TextDelta("a ")
         yield TextDelta("red ")
         yield TextDelta("circle")
         yield end
 
     worker, buffer, heard = open_worker(script)
-    worker.start_reply(ReplyJob(7, REQUEST))
+    worker.start_reply(ReplyJob(7, MESSAGES))
     assert heard.signals == [("waiting",), ("finished", 7, end)]
     assert [(e.reply_id, e.event) for e in buffer.drain()] == [(7, TextDelta("a red circle"))]
 
@@ -62,7 +62,7 @@ def test_the_event_of_the_job_reaches_the_engine(qtbot: QtBot) -> None:
         yield finished("cancelled" if cancel.is_set() else "stop")
 
     worker, _, heard = open_worker(script)
-    job = ReplyJob(1, REQUEST)
+    job = ReplyJob(1, MESSAGES)
     job.cancel.set()
     worker.start_reply(job)
     end = heard.signals[-1][2]
@@ -76,7 +76,7 @@ def test_an_error_of_the_person_is_passed_on_as_its_sentence(qtbot: QtBot) -> No
         raise MediaError("The picture is gone.")
 
     worker, buffer, heard = open_worker(script)
-    worker.start_reply(ReplyJob(3, REQUEST))
+    worker.start_reply(ReplyJob(3, MESSAGES))
     assert heard.signals[-1] == ("failed", 3, "The picture is gone.")
     assert [entry.event for entry in buffer.drain()] == [TextDelta("half")]
 
@@ -89,7 +89,7 @@ def test_an_unexpected_error_is_logged_and_told_in_plain_words(
         raise ZeroDivisionError("secret detail")
 
     worker, _, heard = open_worker(script)
-    worker.start_reply(ReplyJob(3, REQUEST))
+    worker.start_reply(ReplyJob(3, MESSAGES))
     kind, reply_id, sentence = heard.signals[-1]
     assert (kind, reply_id) == ("failed", 3)
     assert isinstance(sentence, str)
@@ -104,7 +104,7 @@ def test_an_engine_that_never_finishes_is_a_failure(qtbot: QtBot) -> None:
         yield TextDelta("half")
 
     worker, _, heard = open_worker(script)
-    worker.start_reply(ReplyJob(3, REQUEST))
+    worker.start_reply(ReplyJob(3, MESSAGES))
     assert heard.signals[-1][:2] == ("failed", 3)
 
 
@@ -114,9 +114,9 @@ def test_a_reply_without_a_model_says_why_there_is_none(qtbot: QtBot) -> None:
 
     worker = InferenceWorker(TokenBuffer(), opener)
     heard = Heard(worker)
-    worker.start_reply(ReplyJob(1, REQUEST))
+    worker.start_reply(ReplyJob(1, MESSAGES))
     worker.open_model(Path("empty"))
-    worker.start_reply(ReplyJob(2, REQUEST))
+    worker.start_reply(ReplyJob(2, MESSAGES))
     assert heard.signals == [
         ("failed", 1, "No model is open yet."),
         ("not opened", "The folder empty holds no model."),
@@ -136,6 +136,6 @@ def test_the_worker_goes_on_after_a_failure(qtbot: QtBot) -> None:
         yield replies.pop(0)()
 
     worker, _, heard = open_worker(script)
-    worker.start_reply(ReplyJob(1, REQUEST))
-    worker.start_reply(ReplyJob(2, REQUEST))
+    worker.start_reply(ReplyJob(1, MESSAGES))
+    worker.start_reply(ReplyJob(2, MESSAGES))
     assert [signal[:2] for signal in heard.signals] == [("failed", 1), ("finished", 2)]

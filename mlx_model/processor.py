@@ -77,7 +77,7 @@ class Processor:
         """One clip as patches, its grid int64 [1, 3] and the time in seconds of each frame group.
 
         `source_size` (height, width) is the clip's own size, for frames that `sample_video`
-        already made smaller with `frame_size`. Raises MediaError as `images` does.
+        already made smaller with `fit_frame`. Raises MediaError as `images` does.
         """
         settings = self._clips()
         height, width = source_size or (frames[0].shape[0], frames[0].shape[1])
@@ -86,15 +86,17 @@ class Processor:
         times = _group_times(times_s, settings.pixels.temporal_patch_size)
         return values, np.array([grid], dtype=np.int64), times
 
-    def frame_size(
-        self,
-        frame_count: int,
-        height: int,
-        width: int,
-        max_frame_tokens: int | None = None,
-    ) -> tuple[int, int]:
-        """Height and width that `video` gives to each of so many frames of this size."""
-        return frame_size(frame_count, height, width, self._clips(), max_frame_tokens)
+    def fit_frame(
+        self, frame: Pixels, frame_count: int, max_frame_tokens: int | None = None
+    ) -> Pixels:
+        """One of so many frames at the size `video` will give it.
+
+        Meant for `sample_video`'s `prepare_frame`: memory then holds small frames only.
+        """
+        height, width = frame.shape[:2]
+        return resize(
+            frame, *frame_size(frame_count, height, width, self._clips(), max_frame_tokens)
+        )
 
     def image_tokens(self, width: int, height: int, max_image_tokens: int | None = None) -> int:
         """What a picture costs: the tokens that stand for it, without the two around them."""
@@ -111,7 +113,7 @@ class Processor:
     ) -> int:
         """What a clip costs: the tokens that stand for its frames, without times and borders."""
         pixels = self._clips().pixels
-        size = self.frame_size(frame_count, height, width, max_frame_tokens)
+        size = frame_size(frame_count, height, width, self._clips(), max_frame_tokens)
         groups = -(-frame_count // pixels.temporal_patch_size)
         return groups * size[0] * size[1] // pixels.factor**2
 

@@ -107,7 +107,8 @@ class Model(nn.Module):
 
         Without `position_ids` the tokens are text that follows what `cache` holds; an `input_ids`
         that is still being computed is then not waited for. After a chunk that ends inside a
-        picture the next chunk must bring its own positions.
+        picture the next chunk must bring its own positions. Evaluating the result evaluates the
+        cache with it.
         Shapes: input_ids [1, T]; media_embeddings [n, hidden], one row for each media token of
         this chunk; position_ids [3, T] -> [1, vocab].
         """
@@ -126,7 +127,10 @@ class Model(nn.Module):
             next_position = int(position_ids.max()) + 1
         hidden = self.model.language_model(embeddings, rotation, cache, last_only=True)
         cache.advance(tokens, next_position)
-        return self._head(hidden)[:, 0]
+        logits = self._head(hidden)[:, 0]
+        # The last token's logits do not need the states that it leaves behind; without this they
+        # would stay unevaluated, and hold the whole chunk's arrays, until the next call.
+        return logits if tokens == 1 else mx.depends([logits], cache.arrays())[0]
 
     def _embed(self, input_ids: Tokens) -> mx.array:
         ids = input_ids if isinstance(input_ids, mx.array) else mx.array(input_ids.astype(np.int32))

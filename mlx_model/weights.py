@@ -47,17 +47,23 @@ def load_model(path: str | Path) -> Model:
     folder = Path(path)
     config = load_config(folder)
     tensors = find_tensors(folder)
-    model = Model(config)
-    if config.quantization is not None:
-        _quantise_layers(model, config.quantization, tensors)
+    model = checked_model(config, tensors, folder)
     names = parameter_names(config, tensors)
-    _check(model, names, tensors, folder)
     dtype = mx.float32 if mx.default_device() == mx.cpu else mx.bfloat16
     model.load_weights(
         [(name, _cast(name, array, dtype)) for name, array in _read(names, tensors)], strict=True
     )
     model.eval()
     mx.eval(model.parameters())
+    return model
+
+
+def checked_model(config: ModelConfig, tensors: Mapping[str, TensorInfo], folder: Path) -> Model:
+    """A model without weights that the tensors of `folder` fit exactly, or CheckpointError."""
+    model = Model(config)
+    if config.quantization is not None:
+        _quantise_layers(model, config.quantization, tensors)
+    _check(model, parameter_names(config, tensors), tensors, folder)
     return model
 
 

@@ -1,8 +1,6 @@
 """The port against transformers: logits of tiny random checkpoints, made by tools/reference."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -10,9 +8,8 @@ import pytest
 
 from mlx_model.model import Model
 from mlx_model.weights import load_model
+from tests.mlx_model.goldens import GOLDENS, VARIANTS, Golden, read_golden, relative_error
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
-VARIANTS = ("tied", "untied")
 TOLERANCE = 1e-4
 CASES = (
     "text_1",
@@ -30,47 +27,6 @@ CASES = (
     "two_videos",
     "image_and_video",
 )
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Inputs of one case and what the reference makes of them; arrays that it lacks are None."""
-
-    input_ids: np.ndarray
-    prompt_tokens: int
-    position_ids: np.ndarray
-    logits: np.ndarray
-    pixel_values: np.ndarray | None
-    image_grid_thw: np.ndarray | None
-    pixel_values_videos: np.ndarray | None
-    video_grid_thw: np.ndarray | None
-
-    @property
-    def prompt(self) -> np.ndarray:
-        return self.input_ids[:, : self.prompt_tokens]
-
-    @property
-    def media(self) -> dict[str, np.ndarray | None]:
-        return {
-            "pixel_values": self.pixel_values,
-            "image_grid_thw": self.image_grid_thw,
-            "pixel_values_videos": self.pixel_values_videos,
-            "video_grid_thw": self.video_grid_thw,
-        }
-
-
-def read_golden(variant: str, case: str) -> Golden:
-    with np.load(GOLDENS / variant / "cases.npz") as arrays:
-        found = {
-            key.split("/")[1]: arrays[key] for key in arrays.files if key.split("/")[0] == case
-        }
-    fields = {name: found.get(name) for name in Golden.__dataclass_fields__}
-    return Golden(**{**fields, "prompt_tokens": int(found["prompt_tokens"])})
-
-
-def relative_error(found: mx.array | np.ndarray, expected: np.ndarray) -> float:
-    assert found.shape == expected.shape
-    return float(np.abs(np.array(found) - expected).max() / np.abs(expected).max())
 
 
 def in_chunks(model: Model, golden: Golden, stops: list[int]) -> Iterator[mx.array]:
@@ -188,7 +144,7 @@ def test_a_clip_encoded_group_by_group_is_the_same(model: Model, variant: str) -
         )
         for t in range(frames)
     ]
-    assert relative_error(mx.concatenate(groups), np.array(whole)) < 1e-6
+    assert relative_error(mx.concatenate(groups), whole) < 1e-6
 
 
 def test_media_that_do_not_fit_the_prompt_are_refused(model: Model, variant: str) -> None:

@@ -227,7 +227,10 @@ def _plan_scanned(
 
 def _mean_rate(shown_s: Sequence[float]) -> float:
     """Frames a second of a clip whose header does not say; 1 when nothing says."""
-    return (len(shown_s) - 1) / (shown_s[-1] - shown_s[0]) if _has_times(shown_s) else 1.0
+    if not _has_times(shown_s):
+        return 1.0
+    # Rounded, so that the sums of floating-point times do not turn 10 frames a second into 9.99.
+    return round((len(shown_s) - 1) / (shown_s[-1] - shown_s[0]), 6)
 
 
 def _has_times(shown_s: Sequence[float]) -> bool:

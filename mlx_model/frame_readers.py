@@ -122,7 +122,7 @@ class AnimationReader:
         self._path = path
         self._image = open_picture(path)
         self._next = 0
-        self._next_time_s = 0.0
+        self._next_time_ms = 0.0
         self.rate = 0.0
         try:
             self.frame_count = int(getattr(self._image, "n_frames", 1))
@@ -147,12 +147,12 @@ class AnimationReader:
         except Exception as error:  # as above
             raise damaged(self._path) from error
         self._next += 1
-        time_s = self._next_time_s
+        time_ms = self._next_time_ms
         delay_ms = float(self._image.info.get("duration") or 0)
         if delay_ms <= _SHORTEST_DELAY_MS:
             delay_ms = _USUAL_DELAY_MS
-        self._next_time_s += delay_ms / 1000
-        return time_s
+        self._next_time_ms += delay_ms
+        return time_ms / 1000
 
     def frame(self) -> Pixels:
         return np.array(to_rgb(self._image), dtype=np.uint8)

@@ -1,0 +1,254 @@
+"""The engine from a terminal: ask one question, serve other programs, convert a checkpoint.
+
+Owns words and exit statuses: 0 answered, 2 something a person can put right (one sentence on
+standard error), 130 stopped with Ctrl-C. Everything heavy is imported by the command that needs it.
+"""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from mlx_model.errors import FiresideError
+from mlx_model.events import Event, Finished, Notice, Progress, TextDelta, ThinkingDelta
+from mlx_model.messages import (
+    ImagePart,
+    Message,
+    Part,
+    ReplyRequest,
+    ReplySettings,
+    TextPart,
+    VideoPart,
+)
+
+DEMO_MODEL = Path(__file__).resolve().parent.parent / "assets" / "demo_model"
+
+STATUS_USER_ERROR = 2
+STATUS_INTERRUPTED = 130
+STATUS_BROKEN_PIPE = 141  # as the shell reports a program that was stopped by SIGPIPE
+
+_CLEAR_LINE = "\r\x1b[K"
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except FiresideError as error:
+        print(error, file=sys.stderr)
+        return STATUS_USER_ERROR
+    except KeyboardInterrupt:
+        return STATUS_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the answer is gone; give the interpreter something to flush into at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STATUS_BROKEN_PIPE
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        sentence = f"{message[:1].upper()}{message[1:]}".rstrip(".")
+        print(f"{sentence}. `{self.prog} --help` shows what is possible.", file=sys.stderr)
+        raise SystemExit(STATUS_USER_ERROR)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m mlx_model", description="Qwen3.5 with pictures and clips, on MLX."
+    )
+    commands = parser.add_subparsers(required=True, metavar="ask | chat | convert")
+
+    ask = commands.add_parser("ask", help="ask one question and print the answer as it streams")
+    ask.add_argument("question")
+    _add_model(ask)
+    ask.add_argument("--image", type=Path, action="append", default=[], metavar="FILE")
+    ask.add_argument("--video", type=Path, action="append", default=[], metavar="FILE")
+    ask.add_argument("--think", action="store_true", help="let the model think before it answers")
+    ask.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=0.0,
+        metavar="T",
+        help="0, the default, always takes the likeliest word; 1 is lively",
+    )
+    ask.add_argument("--seed", type=_seed, metavar="N", help="makes a lively answer repeatable")
+    ask.add_argument("--max-tokens", type=_count, default=ReplySettings().max_tokens, metavar="N")
+    ask.set_defaults(run=_ask)
+
+    chat = commands.add_parser("chat", help="serve another program, one JSON object a line")
+    chat.add_argument("--jsonl", action="store_true", required=True)
+    _add_model(chat)
+    chat.set_defaults(run=_chat)
+
+    convert = commands.add_parser("convert", help="write a quantised copy of a checkpoint")
+    convert.add_argument("source", type=Path)
+    convert.add_argument("destination", type=Path)
+    convert.add_argument("--bits", type=int, choices=(4, 8), default=4)
+    convert.set_defaults(run=_convert)
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=DEMO_MODEL,
+        metavar="DIR",
+        help="folder of a checkpoint (default: the demo model)",
+    )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 upwards")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**64:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {2**64 - 1}")
+    return value
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 100")
+    return value
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from mlx_model.engine import Engine
+
+    screen = _Screen(sys.stdout, sys.stderr)
+    engine = Engine.load(options.model)
+    try:
+        for event in engine.reply(_request(options), threading.Event()):
+            screen.show(event)
+    finally:
+        screen.close()
+    return STATUS_USER_ERROR if screen.refused else 0
+
+
+def _request(options: argparse.Namespace) -> ReplyRequest:
+    content: list[Part] = [ImagePart(path) for path in options.image]
+    content += [VideoPart(path) for path in options.video]
+    content.append(TextPart(options.question))
+    settings = ReplySettings(
+        max_tokens=options.max_tokens,
+        thinking=options.think,
+        temperature=options.temperature,
+        seed=options.seed,
+    )
+    return ReplyRequest((Message("user", tuple(content)),), settings)
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from mlx_model.chat_jsonl import serve
+    from mlx_model.engine import Engine
+
+    engine = Engine.load(options.model)
+    # A stream of its own: the reader thread may still wait on it when the interpreter closes
+    # sys.stdin, which is fatal if they are the same object.
+    with open(sys.stdin.fileno(), "rb", closefd=False) as source:
+        serve(engine, source, sys.stdout.buffer)
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from mlx_model.convert import convert
+
+    convert(options.source, options.destination, bits=options.bits)
+    print(f"Wrote {options.destination}.")
+    return 0
+
+
+class _Screen:
+    """The answer on standard output, everything else on standard error.
+
+    Progress is only drawn on a terminal. `refused` is True after a reply that could not begin.
+    """
+
+    def __init__(self, answer: TextIO, aside: TextIO) -> None:
+        if hasattr(answer, "reconfigure"):
+            answer.reconfigure(errors="replace")  # a terminal that cannot show every character
+        self._answer = answer
+        self._aside = aside
+        self._draws = aside.isatty()
+        self._progress = False
+        self._thinking = False
+        self._answering = False
+        self.refused = False
+
+    def show(self, event: Event) -> None:
+        """Put one event where it belongs."""
+        match event:
+            case Progress(stage, done, total):
+                self._show_progress(stage.capitalize(), done, total)
+            case ThinkingDelta(text):
+                self._clear_progress()
+                opening = _DIM if self._draws and not self._thinking else ""
+                self._thinking = True
+                self._write(self._aside, opening + text)
+            case TextDelta(text):
+                self._end_thinking()
+                self._answering = True
+                self._write(self._answer, text)
+            case Notice(text):
+                self._end_thinking()
+                self._write(self._aside, text + "\n")
+            case Finished(reason, stats):
+                self.refused = reason == "context_full" and stats.generated_tokens == 0
+                if reason == "length" and self._draws:
+                    self._end_thinking()
+                    self._end_answer()
+                    sentence = (
+                        f"Cut after {stats.generated_tokens} tokens; --max-tokens allows more."
+                    )
+                    self._write(self._aside, sentence + "\n")
+
+    def close(self) -> None:
+        """End every line that is still open."""
+        self._end_thinking()
+        self._end_answer()
+
+    def _show_progress(self, stage: str, done: int, total: int) -> None:
+        if self._draws and total:
+            self._progress = True
+            self._write(self._aside, f"{_CLEAR_LINE}{stage}, {100 * done // total} %")
+
+    def _clear_progress(self) -> None:
+        if self._progress:
+            self._progress = False
+            self._write(self._aside, _CLEAR_LINE)
+
+    def _end_thinking(self) -> None:
+        self._clear_progress()
+        if self._thinking:
+            self._thinking = False
+            self._write(self._aside, (_PLAIN if self._draws else "") + "\n\n")
+
+    def _end_answer(self) -> None:
+        if self._answering:
+            self._answering = False
+            self._write(self._answer, "\n")
+
+    @staticmethod
+    def _write(stream: TextIO, text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

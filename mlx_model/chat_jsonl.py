@@ -1,0 +1,150 @@
+"""A conversation partner for other programs: one JSON object a line in, one an event out.
+
+Owns the protocol's order and its two threads: a reader takes the lines, so that a cancel arrives
+while a reply is being made, and whoever called `serve` runs the engine and writes every event.
+"""
+
+import json
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, BinaryIO, Protocol
+
+from mlx_model.errors import FiresideError
+from mlx_model.events import Event, Finished, Notice, Progress, TextDelta, ThinkingDelta
+from mlx_model.jsonl_requests import Ask, Cancel, Refused, RequestId, parse_line
+from mlx_model.messages import ReplyRequest
+
+Record = dict[str, Any]
+
+_UNEXPECTED = "Something went wrong inside the program; standard error has the details."
+
+
+class ReplyMaker(Protocol):
+    """What is served; `mlx_model.engine.Engine` is the real one."""
+
+    def reply(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        """Yield the events of one reply."""
+
+
+def serve(engine: ReplyMaker, source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer the lines of `source` on `sink`, in order, until `source` ends and all are answered.
+
+    Call it on the engine's own thread. Raises BrokenPipeError when nobody reads `sink` any more.
+    """
+    inbox: queue.SimpleQueue[Ask | Refused | None] = queue.SimpleQueue()
+    open_replies = _OpenReplies()
+    # A daemon, since nothing can wake it from waiting for a line that never comes.
+    threading.Thread(
+        target=_take_lines, args=(source, inbox, open_replies), name="requests", daemon=True
+    ).start()
+    while (command := inbox.get()) is not None:
+        for record in _records(engine, command, open_replies):
+            sink.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            sink.flush()
+
+
+class _OpenReplies:
+    """The replies asked for and not yet finished, each with the event that stops it.
+
+    Used by both threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancels: dict[RequestId, threading.Event] = {}
+
+    def add(self, request_id: RequestId) -> bool:
+        """False if the id is taken."""
+        with self._lock:
+            if request_id in self._cancels:
+                return False
+            self._cancels[request_id] = threading.Event()
+            return True
+
+    def cancel(self, request_id: RequestId) -> bool:
+        """False if there is no such reply."""
+        with self._lock:
+            if request_id not in self._cancels:
+                return False
+            self._cancels[request_id].set()
+            return True
+
+    def event(self, request_id: RequestId) -> threading.Event:
+        with self._lock:
+            return self._cancels[request_id]
+
+    def remove(self, request_id: RequestId) -> None:
+        with self._lock:
+            del self._cancels[request_id]
+
+
+def _take_lines(
+    source: BinaryIO, inbox: "queue.SimpleQueue[Ask | Refused | None]", open_replies: _OpenReplies
+) -> None:
+    """The reader's whole life: cancels take effect here and now, the rest waits its turn."""
+    try:
+        for line in source:
+            command = parse_line(line)
+            if isinstance(command, Cancel):
+                if not open_replies.cancel(command.target):
+                    why = f"There is no unfinished reply with the id {json.dumps(command.target)}."
+                    inbox.put(Refused(command.id, why))
+                continue
+            if isinstance(command, Ask) and not open_replies.add(command.id):
+                why = f"The id {json.dumps(command.id)} is taken by a reply that is not finished."
+                command = Refused(command.id, why)
+            inbox.put(command)
+    finally:
+        inbox.put(None)
+
+
+def _records(
+    engine: ReplyMaker, command: Ask | Refused, open_replies: _OpenReplies
+) -> Iterator[Record]:
+    if isinstance(command, Refused):
+        yield _error(command.id, command.message)
+        return
+    last: Record | None = None
+    try:
+        for event in engine.reply(command.request, open_replies.event(command.id)):
+            record = _record(command.id, event)
+            if isinstance(event, Finished):
+                last = record
+                break
+            yield record
+    except FiresideError as error:
+        last = _error(command.id, str(error))
+    except Exception:  # noqa: BLE001 - only the end of input may end the process
+        traceback.print_exc(file=sys.stderr)
+        last = _error(command.id, _UNEXPECTED)
+    # Free the id first: whoever has read the last event may use it again at once.
+    open_replies.remove(command.id)
+    yield last if last is not None else _error(command.id, _UNEXPECTED)
+
+
+def _record(request_id: RequestId, event: Event) -> Record:
+    match event:
+        case TextDelta(text):
+            return {"id": request_id, "type": "text", "text": text}
+        case ThinkingDelta(text):
+            return {"id": request_id, "type": "thinking", "text": text}
+        case Progress(stage, done, total):
+            return {
+                "id": request_id,
+                "type": "progress",
+                "stage": stage,
+                "done": done,
+                "total": total,
+            }
+        case Notice(text):
+            return {"id": request_id, "type": "notice", "text": text}
+        case Finished(reason, stats):
+            return {"id": request_id, "type": "finished", "reason": reason, "stats": asdict(stats)}
+
+
+def _error(request_id: RequestId | None, message: str) -> Record:
+    return {"id": request_id, "type": "error", "message": message}

@@ -1,0 +1,67 @@
+"""A model without weights: it answers with the tokens it is told to, and notes every call."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class ScriptedCache:
+    """Counts tokens, like the real one."""
+
+    length: int = 0
+
+    def arrays(self) -> list[mx.array]:
+        return []
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of `last_logits`, with plain values."""
+
+    ids: list[int]
+    positions: list[list[int]] | None
+    media: list[list[float]] | None
+
+
+@dataclass
+class ScriptedModel:
+    """The likeliest token after the prompt is script[0], then script[1] and so on.
+
+    All other tokens get small scores of their own, so that sampling has something to choose from.
+    `on_call` runs at the start of every call: tests use it to press the stop button.
+    """
+
+    script: Sequence[int]
+    prompt_tokens: int
+    vocabulary: int = 400
+    calls: list[Call] = field(default_factory=list)
+    on_call: Callable[[int], None] = lambda number: None
+
+    def make_cache(self) -> ScriptedCache:
+        return ScriptedCache()
+
+    def last_logits(
+        self,
+        input_ids: mx.array,
+        cache: ScriptedCache,
+        media_embeddings: mx.array | None = None,
+        position_ids: NDArray[np.int64] | None = None,
+    ) -> mx.array:
+        self.calls.append(
+            Call(
+                np.array(input_ids)[0].tolist(),
+                None if position_ids is None else position_ids.tolist(),
+                None if media_embeddings is None else np.array(media_embeddings).tolist(),
+            )
+        )
+        self.on_call(len(self.calls))
+        cache.length += input_ids.shape[1]
+        logits = np.cos(np.arange(self.vocabulary) * (1 + cache.length)).astype(np.float32)
+        step = cache.length - self.prompt_tokens
+        if 0 <= step < len(self.script):
+            logits[self.script[step]] = 10.0
+        return mx.array(logits)[None]

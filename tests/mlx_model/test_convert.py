@@ -1,0 +1,186 @@
+"""A converted checkpoint is its source, but for the matrices that were packed."""
+
+import errno
+import json
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from mlx_model import convert as convert_module
+from mlx_model.convert import convert
+from mlx_model.errors import CheckpointError
+from mlx_model.weights import INDEX_NAME, load_model
+from tests.mlx_model.goldens import (
+    GOLDENS,
+    VARIANTS,
+    Checkpoint,
+    copy_checkpoint,
+    read_golden,
+    relative_error,
+)
+
+LAYER = "model.language_model.layers.0"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Checkpoint:
+    checkpoint = copy_checkpoint("untied", tmp_path / "source")
+    checkpoint.tensors["mtp.layers.0.mlp.up_proj.weight"] = np.ones((8, 64), np.float32)
+    checkpoint.save()
+    return checkpoint
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "target"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_logits_are_those_of_the_dequantised_weights(
+    tmp_path: Path, target: Path, variant: str, bits: int
+) -> None:
+    convert(GOLDENS / variant, target, bits=bits)
+    packed = load_file(target / "model.safetensors")
+    plain = copy_checkpoint(variant, tmp_path / "dequantised")
+    for layer in [key.removesuffix(".scales") for key in packed if key.endswith(".scales")]:
+        parts = [mx.array(packed[f"{layer}.{part}"]) for part in ("weight", "scales", "biases")]
+        restored = np.array(mx.dequantize(*parts, group_size=64, bits=bits))
+        # Rounding is within a step of each group of 64 weights.
+        error = np.abs(restored - plain.tensors[f"{layer}.weight"])
+        steps = np.abs(packed[f"{layer}.scales"]).repeat(64, axis=1)
+        assert (error <= steps).all()
+        plain.tensors[f"{layer}.weight"] = restored
+    golden = read_golden(variant, "image_and_video")
+    found = load_model(target)(golden.prompt, **golden.media)[0]
+    expected = load_model(plain.save())(golden.prompt, **golden.media)[0]
+    assert relative_error(found, expected) < 1e-4
+
+
+def test_only_the_language_models_matrices_are_packed(source: Checkpoint, target: Path) -> None:
+    convert(source.folder, target)
+    packed = load_file(target / "model.safetensors")
+    layers = {name.removesuffix(".scales") for name in packed if name.endswith(".scales")}
+    assert f"{LAYER}.linear_attn.in_proj_qkv" in layers
+    assert f"{LAYER}.linear_attn.out_proj" in layers
+    assert "model.language_model.layers.1.self_attn.q_proj" in layers
+    assert {"lm_head", "model.language_model.embed_tokens"} <= layers
+    for kept in ("in_proj_a", "in_proj_b", "norm", "conv1d", "visual", "mtp", "A_log", "dt_bias"):
+        assert not any(kept in layer for layer in layers)
+    # 72 inputs do not fill groups of 64.
+    assert f"{LAYER}.mlp.gate_proj" in layers
+    assert f"{LAYER}.mlp.down_proj" not in layers
+
+    for name, array in source.tensors.items():
+        if name.removesuffix(".weight") not in layers:
+            np.testing.assert_array_equal(packed[name], array)
+    others = {name for name in packed if not name.endswith((".scales", ".biases"))}
+    assert others == set(source.tensors)
+
+
+def test_the_copy_says_how_it_was_made(source: Checkpoint, target: Path) -> None:
+    convert(source.folder, target, bits=8, group_size=32)
+    config = json.loads((target / "config.json").read_text("utf-8"))
+    assert config.pop("quantization") == {"group_size": 32, "bits": 8, "mode": "affine"}
+    assert config == source.config
+    with safe_open(target / "model.safetensors", "numpy") as file:
+        assert file.metadata()["norm_convention"] == "zero_centred"
+
+
+def test_number_types_of_the_source_are_kept(source: Checkpoint, target: Path) -> None:
+    halves = {name: mx.array(a).astype(mx.bfloat16) for name, a in source.tensors.items()}
+    mx.save_safetensors(str(source.folder / "model.safetensors"), halves)
+    convert(source.folder, target)
+    packed = mx.load(str(target / "model.safetensors"))
+    assert packed["lm_head.scales"].dtype == mx.bfloat16
+    assert packed[f"{LAYER}.linear_attn.in_proj_a.weight"].dtype == mx.bfloat16
+
+
+def test_files_of_tokenizer_and_processor_come_along(source: Checkpoint, target: Path) -> None:
+    kept = ("tokenizer.json", "chat_template.jinja", "video_preprocessor_config.json")
+    for name in (*kept, "training.log"):
+        (source.folder / name).write_text(name, encoding="utf-8")
+    convert(source.folder, target)
+    for name in kept:
+        assert (target / name).read_text("utf-8") == name
+    assert not (target / "training.log").exists()
+
+
+def test_a_large_model_is_written_in_shards(
+    source: Checkpoint, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert_module, "_SHARD_BYTES", 100_000)
+    convert(source.folder, target)
+    shards = sorted(file.name for file in target.glob("*.safetensors"))
+    assert len(shards) > 3
+    assert shards[0] == f"model-00001-of-{len(shards):05d}.safetensors"
+    index = json.loads((target / INDEX_NAME).read_text("utf-8"))
+    assert set(index["weight_map"].values()) == set(shards)
+    monkeypatch.undo()
+    convert(source.folder, target.with_name("whole"))
+    prompt = read_golden("untied", "text_65").prompt
+    whole = load_model(target.with_name("whole"))(prompt)
+    assert relative_error(load_model(target)(prompt), whole) == 0.0
+
+
+def test_progress_counts_the_tensors(source: Checkpoint, target: Path) -> None:
+    told: list[tuple[int, int]] = []
+    convert(source.folder, target, on_progress=lambda done, total: told.append((done, total)))
+    total = len(source.tensors)
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
+def test_an_existing_model_is_never_overwritten(source: Checkpoint, target: Path) -> None:
+    target.mkdir(parents=True)
+    (target / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="not an empty folder"):
+        convert(source.folder, target)
+    assert [file.name for file in target.iterdir()] == ["notes.txt"]
+    with pytest.raises(CheckpointError, match="not an empty folder"):
+        convert(source.folder, source.folder)
+
+
+def test_an_empty_folder_may_be_the_target(source: Checkpoint, target: Path) -> None:
+    target.mkdir(parents=True)
+    convert(source.folder, target)
+    load_model(target)
+
+
+def test_a_failure_leaves_nothing_behind(
+    source: Checkpoint, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(convert_module.shutil, "copyfile", full_disk)
+    (source.folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="No space left"):
+        convert(source.folder, target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_source_that_does_not_load_is_refused(source: Checkpoint, target: Path) -> None:
+    del source.tensors["model.language_model.norm.weight"]
+    with pytest.raises(CheckpointError, match="missing"):
+        convert(source.save(), target)
+    assert not target.exists()
+
+
+def test_a_converted_model_is_not_converted_again(
+    source: Checkpoint, target: Path, tmp_path: Path
+) -> None:
+    convert(source.folder, target)
+    with pytest.raises(CheckpointError, match="quantised already"):
+        convert(target, tmp_path / "again")
+
+
+@pytest.mark.parametrize(("bits", "group_size"), [(7, 64), (4, 48), (0, 64)])
+def test_packings_that_do_not_exist_are_refused(
+    source: Checkpoint, target: Path, bits: int, group_size: int
+) -> None:
+    with pytest.raises(CheckpointError, match="cannot be packed"):
+        convert(source.folder, target, bits=bits, group_size=group_size)

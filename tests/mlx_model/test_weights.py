@@ -1,0 +1,166 @@
+"""Loading is strict: a checkpoint is exactly what its config describes, or a sentence says why."""
+
+import json
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from safetensors.numpy import save_file
+
+from mlx_model.errors import CheckpointError
+from mlx_model.weights import INDEX_NAME, load_model
+from tests.mlx_model.goldens import (
+    GOLDENS,
+    Checkpoint,
+    copy_checkpoint,
+    read_golden,
+    relative_error,
+)
+
+NORM = "model.language_model.layers.1.input_layernorm.weight"
+Q_PROJ = "model.language_model.layers.1.self_attn.q_proj.weight"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return copy_checkpoint("untied", tmp_path / "model")
+
+
+def golden_error(folder: Path, variant: str = "untied", case: str = "image_and_video") -> float:
+    golden = read_golden(variant, case)
+    found = load_model(folder)(golden.prompt, **golden.media)[0]
+    return relative_error(found, golden.logits[: golden.prompt_tokens])
+
+
+def test_a_missing_tensor_is_named(checkpoint: Checkpoint) -> None:
+    del checkpoint.tensors[NORM]
+    with pytest.raises(CheckpointError, match=f"missing: {NORM}"):
+        load_model(checkpoint.save())
+
+
+def test_an_unknown_tensor_is_named(checkpoint: Checkpoint) -> None:
+    checkpoint.tensors["model.language_model.extra.weight"] = np.zeros(3, np.float32)
+    with pytest.raises(CheckpointError, match=r"unknown: model\.language_model\.extra\.weight"):
+        load_model(checkpoint.save())
+
+
+def test_a_misshapen_tensor_is_named_with_both_shapes(checkpoint: Checkpoint) -> None:
+    checkpoint.tensors[Q_PROJ] = checkpoint.tensors[Q_PROJ][:-1].copy()
+    with pytest.raises(CheckpointError) as caught:
+        load_model(checkpoint.save())
+    assert f"{Q_PROJ} is [511, 64], not [512, 64]" in str(caught.value)
+
+
+def test_a_long_list_of_names_is_cut(checkpoint: Checkpoint) -> None:
+    checkpoint.tensors = {k: v for k, v in checkpoint.tensors.items() if "visual" not in k}
+    with pytest.raises(CheckpointError, match=r"and \d+ more"):
+        load_model(checkpoint.save())
+
+
+def test_draft_head_tensors_are_never_unknown(checkpoint: Checkpoint) -> None:
+    checkpoint.tensors["mtp.fc.weight"] = np.zeros((64, 128), np.float32)
+    assert golden_error(checkpoint.save()) < 1e-4
+
+
+def test_a_tied_checkpoint_may_repeat_its_embedding(tmp_path: Path) -> None:
+    checkpoint = copy_checkpoint("tied", tmp_path / "model")
+    checkpoint.tensors["lm_head.weight"] = np.zeros((112, 64), np.float32)
+    assert golden_error(checkpoint.save(), "tied") < 1e-4
+
+
+def test_shards_are_found_through_the_index(checkpoint: Checkpoint) -> None:
+    names = sorted(checkpoint.tensors)
+    weight_map = {}
+    for number, start in enumerate(range(0, len(names), 30)):
+        shard = f"model.safetensors-{number:05d}-of-00009.safetensors"
+        part = {name: checkpoint.tensors[name] for name in names[start : start + 30]}
+        save_file(part, checkpoint.folder / shard)
+        weight_map.update(dict.fromkeys(part, shard))
+    (checkpoint.folder / "model.safetensors").unlink()
+    index = json.dumps({"metadata": {}, "weight_map": weight_map})
+    (checkpoint.folder / INDEX_NAME).write_text(index, encoding="utf-8")
+    assert golden_error(checkpoint.folder) < 1e-4
+    (checkpoint.folder / "model.safetensors-00001-of-00009.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"incomplete: model\.safetensors-00001"):
+        load_model(checkpoint.folder)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_file_cut_short_is_not_loaded(checkpoint: Checkpoint, keep: int) -> None:
+    file = checkpoint.save() / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="Download the model again"):
+        load_model(checkpoint.folder)
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b"GGUF" * 10])
+def test_a_file_that_is_something_else_is_not_loaded(
+    checkpoint: Checkpoint, content: bytes
+) -> None:
+    (checkpoint.folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_model(checkpoint.folder)
+
+
+def test_a_folder_without_weights(checkpoint: Checkpoint) -> None:
+    (checkpoint.folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="no weights"):
+        load_model(checkpoint.folder)
+
+
+def test_unknown_number_types_are_refused(checkpoint: Checkpoint) -> None:
+    checkpoint.tensors[NORM] = checkpoint.tensors[NORM].astype(np.int8)
+    with pytest.raises(CheckpointError, match=f"number types.*{NORM}"):
+        load_model(checkpoint.save())
+
+
+def test_another_programs_conversion_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match="another program"):
+        load_model(checkpoint.save({"norm_convention": "shifted"}))
+    for name, array in checkpoint.tensors.items():
+        if name.endswith("conv1d.weight"):
+            checkpoint.tensors[name] = array.swapaxes(1, 2).copy()
+    with pytest.raises(CheckpointError, match="another program"):
+        load_model(checkpoint.save())
+
+
+def test_a_text_only_checkpoint_loads_from_its_flat_form(checkpoint: Checkpoint) -> None:
+    checkpoint.config = {
+        **checkpoint.config["text_config"],
+        "model_type": "qwen3_5_text",
+        "tie_word_embeddings": False,
+    }
+    checkpoint.tensors = {
+        name.replace("model.language_model.", "model."): array
+        for name, array in checkpoint.tensors.items()
+        if "visual" not in name
+    }
+    assert golden_error(checkpoint.save(), case="text_65") < 1e-4
+    with pytest.raises(ValueError, match="no vision tower"):
+        load_model(checkpoint.folder).encode_media(np.zeros((4, 96)), np.array([[1, 2, 2]]))
+
+
+def test_sixteen_bit_weights_compute_in_fp32_on_the_cpu(checkpoint: Checkpoint) -> None:
+    halves = {name: mx.array(a).astype(mx.bfloat16) for name, a in checkpoint.tensors.items()}
+    mx.save_safetensors(str(checkpoint.folder / "model.safetensors"), halves)
+    model = load_model(checkpoint.folder)
+    assert {array.dtype for _, array in tree_flatten(model.parameters())} == {mx.float32}
+    golden = read_golden("untied", "text_65")
+    logits = model(golden.prompt)
+    assert logits.dtype == mx.float32
+    checkpoint.tensors = {name: np.array(a.astype(mx.float32)) for name, a in halves.items()}
+    assert relative_error(load_model(checkpoint.save())(golden.prompt), logits) == 0.0
+
+
+def test_loading_leaves_nothing_for_later(checkpoint: Checkpoint) -> None:
+    model = load_model(checkpoint.folder)
+    (checkpoint.folder / "model.safetensors").unlink()
+    golden = read_golden("untied", "text_63")
+    assert relative_error(model(golden.prompt)[0], golden.logits) < 1e-4
+
+
+def test_names_of_parameters_are_names_of_tensors(checkpoint: Checkpoint) -> None:
+    parameters = {name for name, _ in tree_flatten(load_model(GOLDENS / "untied").parameters())}
+    assert parameters == set(checkpoint.tensors)

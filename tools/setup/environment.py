@@ -129,6 +129,9 @@ def main(purpose: str) -> int:
             file=sys.stderr,
         )
         return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command starts the installation again.", file=sys.stderr)
+        return 130
     return 0
 
 

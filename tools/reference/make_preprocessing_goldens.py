@@ -1,0 +1,175 @@
+"""Makes tests/goldens/preprocessing: what transformers makes of pictures, clips and sizes.
+
+Run from the repository root, in an environment with torch and transformers:
+    python tools/reference/make_preprocessing_goldens.py
+Stills go through transformers' PIL image processor. Its video processor needs torchvision, so the
+parts of it that need none are called one by one (frame numbers, target size, patch order, times)
+and each frame is resized by the PIL processor's arithmetic.
+Levels are stored as bytes: normalised values are put back on the scale of 0 to 255, which is
+exact for 8-bit pictures, and the first rows also as they are, in fp32.
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import transformers
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_transforms import resize
+from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
+from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.mlx_model import preprocessing_cases as cases  # noqa: E402
+
+FOLDER = ROOT / "tests" / "goldens" / "preprocessing"
+EXACT_ROWS = 2
+PATCH, TEMPORAL, MERGE = 16, 2, 2
+FACTOR = PATCH * MERGE
+HALF = (0.5, 0.5, 0.5)
+
+
+def image_processor(budget: dict[str, int], colours: dict[str, Any]) -> Qwen2VLImageProcessorPil:
+    return Qwen2VLImageProcessorPil(
+        size=budget,
+        patch_size=PATCH,
+        temporal_patch_size=TEMPORAL,
+        merge_size=MERGE,
+        image_mean=list(colours.get("mean", HALF)),
+        image_std=list(colours.get("std", HALF)),
+    )
+
+
+def levels_of(values: np.ndarray, colours: dict[str, Any]) -> np.ndarray:
+    """fp32 [P, C*T*ps*ps] back to bytes."""
+    by_channel = values.reshape(len(values), 3, -1)
+    mean = np.array(colours.get("mean", HALF)).reshape(1, 3, 1)
+    std = np.array(colours.get("std", HALF)).reshape(1, 3, 1)
+    levels = (by_channel * std + mean) * 255
+    rounded = np.rint(levels)
+    assert np.abs(levels - rounded).max() < 1e-3
+    return rounded.astype(np.uint8).reshape(values.shape)
+
+
+def stills() -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, (kind, height, width, budget, colours) in cases.PICTURES.items():
+        processor = image_processor(budget, colours)
+        image = cases.picture(kind, height, width)
+        out = processor([image], return_tensors="np", input_data_format="channels_last")
+        values = out["pixel_values"]
+        arrays[f"{name}.levels"] = levels_of(values, colours)
+        arrays[f"{name}.values"] = values[:EXACT_ROWS]
+        arrays[f"{name}.grid"] = out["image_grid_thw"][0]
+    return arrays
+
+
+def clip_size(
+    count: int, height: int, width: int, budget: dict[str, int], cap: int | None
+) -> tuple[int, int]:
+    """The size that Qwen3VLVideoProcessor.resize asks its base class for."""
+    processor = object.__new__(Qwen3VLVideoProcessor)  # its constructor needs torchvision
+    processor.max_video_tokens = cap
+    with mock.patch.object(TorchvisionBackend, "resize") as base_resize:
+        processor.resize(
+            videos=torch.empty((1, count, 3, height, width), dtype=torch.uint8, device="meta"),
+            size=SizeDict(**budget),
+            resample=None,
+            factor=FACTOR,
+            temporal_factor=TEMPORAL,
+            cap_pixels_per_frame=cap is not None,
+        )
+    size = base_resize.call_args.kwargs["size"]
+    return size.height, size.width
+
+
+def clips() -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, (kind, height, width, count, budget, cap) in cases.CLIPS.items():
+        new_height, new_width = clip_size(count, height, width, budget, cap)
+        frames = [
+            resize(
+                np.moveaxis(frame, -1, 0),
+                size=(new_height, new_width),
+                resample=PILImageResampling.BICUBIC,
+                input_data_format=ChannelDimension.FIRST,
+                data_format=ChannelDimension.FIRST,
+            )
+            for frame in cases.clip(kind, height, width, count)
+        ]
+        video = torch.from_numpy(np.stack(frames)[None])
+        patches, *grid = Qwen3VLVideoProcessor.patchify(
+            None, video, patch_size=PATCH, merge_size=MERGE, temporal_patch_size=TEMPORAL
+        )
+        arrays[f"{name}.levels"] = patches[0].numpy()
+        arrays[f"{name}.grid"] = np.array(grid, dtype=np.int64)
+    return arrays
+
+
+def samplings() -> list[dict[str, Any]]:
+    """Frame numbers and group times as the text shows them."""
+    rows = []
+    for total, rate, fps, fewest, most in cases.SAMPLINGS:
+        owner = SimpleNamespace(fps=fps, min_frames=fewest, max_frames=most)
+        metadata = SimpleNamespace(total_num_frames=total, fps=rate)
+        indices = [int(i) for i in Qwen3VLVideoProcessor.sample_frames(owner, metadata, fps=fps)]
+        times = Qwen3VLProcessor._calculate_timestamps(None, list(indices), rate, TEMPORAL)
+        rows.append(cases.sampling_row(indices, [f"{time:.1f}" for time in times]))
+    return rows
+
+
+def sizes() -> dict[str, Any]:
+    """Target sizes of the sweep, None where the reference refuses."""
+
+    def asked(function: Any) -> list[int] | None:
+        try:
+            return [int(side) for side in function()]
+        except ValueError:
+            return None
+
+    still = {}
+    for name, budget in (("published", cases.PUBLISHED), ("demo", cases.DEMO)):
+        low, high = budget["shortest_edge"], budget["longest_edge"]
+        still[name] = [
+            asked(lambda h=h, w=w, low=low, high=high: smart_resize(h, w, FACTOR, low, high))
+            for h, w in cases.size_sweep()
+        ]
+    moving = {
+        f"{name} {count}": [
+            asked(lambda h=h, w=w, a=(budget, cap), n=count: clip_size(n, h, w, *a))
+            for h, w in cases.size_sweep()
+        ]
+        for name, budget, cap in (
+            ("published", cases.PUBLISHED_CLIP, None),
+            ("capped", cases.PUBLISHED_CLIP, 768),
+            ("demo", cases.DEMO_CLIP, 9),
+        )
+        for count in (2, 5, 7, 16)
+    }
+    return {"still": still, "clip": moving}
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(FOLDER / "stills.npz", **stills())
+    np.savez_compressed(FOLDER / "clips.npz", **clips())
+    tables = {"transformers": transformers.__version__, "sizes": sizes(), "samplings": samplings()}
+    (FOLDER / "tables.json").write_text(json.dumps(tables, separators=(",", ":")) + "\n")
+    for file in sorted(FOLDER.iterdir()):
+        print(file.relative_to(ROOT), file.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

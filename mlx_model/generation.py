@@ -127,26 +127,31 @@ def decode(
     """Continue after `logits` [1, vocab], yielding each token id except the one that stops.
 
     Returns why it ended: "stop" (a stop token), "length" (`max_tokens` yielded), "context_full"
-    (prompt and reply fill `max_context` tokens) or "cancelled".
+    (prompt and reply fill `max_context` tokens) or "cancelled". After "stop" and "cancelled" the
+    cache also counts the last token drawn, whose rows are not computed.
     """
+    if max_tokens < 1:
+        return "length"
+    token = sampler(logits)
     for count in range(1, max_tokens + 1):
         if cancel.is_set():
             return "cancelled"
-        token_id = _integer(sampler(logits))
+        mx.async_eval(token)
+        # The next step is written down while mlx computes this token, which hides the time that
+        # Python needs for it. Only looking at its result would compute it.
+        last = count == max_tokens or cache.length + 1 >= max_context
+        following = None if last else model.last_logits(token.reshape(1, 1), cache)
+        token_id = _integer(token)
         if token_id in stop_token_ids:
             return "stop"
         sampler.accept(token_id)
         yield token_id
-        if count == max_tokens:
+        if following is None:
             break
-        if cache.length + 1 >= max_context:
-            return "context_full"
-        if cancel.is_set():
-            return "cancelled"
-        logits = model.last_logits(mx.array([[token_id]]), cache)
+        token = sampler(following)
         if count % CLEAR_EVERY == 0:
             mx.clear_cache()
-    return "length"
+    return "length" if count == max_tokens else "context_full"
 
 
 def _integer(scalar: mx.array) -> int:

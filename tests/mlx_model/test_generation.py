@@ -12,7 +12,7 @@ from mlx_model.events import Progress
 from mlx_model.generation import PreparedPrompt, chunk_bounds, decode, prefill
 from mlx_model.messages import ReplySettings
 from mlx_model.sampling import Sampler
-from tests.mlx_model.scripted_model import ScriptedCache, ScriptedModel
+from tests.mlx_model.scripted_model import SCRATCH_BYTES, ScriptedCache, ScriptedModel
 
 STOP = 7
 
@@ -120,16 +120,63 @@ def answer(
     return tokens, reason, model
 
 
+def is_computed(steps: Generator[Any, None, Any]) -> tuple[Any, bool]:
+    """What the rest of `steps` returns, and whether the model computed anything for it."""
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    _, value = run(steps)
+    return value, mx.get_peak_memory() - before >= SCRATCH_BYTES
+
+
+def decoding(
+    script: list[int], cancel: threading.Event, max_tokens: int = 50, max_context: int = 1000
+) -> Generator[int, None, str]:
+    model = ScriptedModel(script, prompt_tokens=3)
+    cache = model.make_cache()
+    _, logits = run(prefill(model, cache, prompt_of(3), 64, cancel))
+    sampler = Sampler(ReplySettings(), 400)
+    return decode(model, cache, logits, sampler, frozenset({STOP}), max_tokens, max_context, cancel)
+
+
 def test_decode_ends_at_a_stop_token_and_keeps_it() -> None:
     tokens, reason, model = answer([11, 12, 13, STOP, 14])
     assert (tokens, reason) == ([11, 12, 13], "stop")
-    assert [call.ids for call in model.calls] == [[11], [12], [13]]
+    assert [call.ids for call in model.calls[:3]] == [[11], [12], [13]]
     assert all(call.positions is None for call in model.calls)
 
 
+def test_the_memory_probe_sees_a_step_of_the_model() -> None:
+    tokens = decoding([11, 12, STOP], threading.Event())
+    assert next(tokens) == 11
+    assert is_computed(tokens) == ("stop", True)
+
+
+def test_nothing_is_computed_after_the_stop_token() -> None:
+    # Drawing the stop token takes the step before it, and no other.
+    tokens = decoding([STOP, 12], threading.Event())
+    assert is_computed(tokens) == ("stop", False)
+
+
+def test_nothing_is_computed_after_cancel() -> None:
+    cancel = threading.Event()
+    tokens = decoding([11, 12, 13], cancel)
+    assert next(tokens) == 11
+    cancel.set()
+    assert is_computed(tokens) == ("cancelled", False)
+
+
+@pytest.mark.parametrize(("limits", "reason"), [((1, 1000), "length"), ((9, 4), "context_full")])
+def test_nothing_is_computed_after_the_last_allowed_token(
+    limits: tuple[int, int], reason: str
+) -> None:
+    tokens = decoding([11, 12, 13], threading.Event(), *limits)
+    assert next(tokens) == 11
+    assert is_computed(tokens) == (reason, False)
+
+
 def test_a_reply_may_be_empty() -> None:
-    tokens, reason, model = answer([STOP])
-    assert (tokens, reason, model.calls) == ([], "stop", [])
+    assert answer([STOP])[:2] == ([], "stop")
+    assert answer([11], max_tokens=0)[:2] == ([], "length")
 
 
 def test_length_counts_tokens_and_computes_none_beyond() -> None:
@@ -160,21 +207,6 @@ def test_cancel_computes_nothing_more() -> None:
     assert reason == "cancelled"
     assert len(model.calls) == 4
     assert tokens == [11, 12, 13, 14]
-
-
-def test_cancel_between_two_tokens() -> None:
-    cancel = threading.Event()
-    model = ScriptedModel([11, 12, 13], prompt_tokens=0)
-    cache = model.make_cache()
-    logits = model.last_logits(mx.array([[1]])[:, :0], cache)
-    model.calls.clear()
-    tokens = decode(
-        model, cache, logits, Sampler(ReplySettings(), 400), frozenset({STOP}), 50, 1000, cancel
-    )
-    assert next(tokens) == 11
-    cancel.set()
-    assert run(tokens) == ([], "cancelled")
-    assert model.calls == []
 
 
 def test_the_same_seed_gives_the_same_tokens_whatever_the_chunks() -> None:

@@ -15,14 +15,14 @@ _MIDDLE_ROUNDS = 10
 
 
 class GarbageCollector(QObject):
-    """Collects cycles every two seconds, the old generation only while `quiet` is true.
+    """Collects cycles every two seconds, the old generation only while no reply is arriving.
 
     Lives in the GUI thread; automatic collection is off from construction to `close`.
     """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.quiet = True
+        self._quiet = True
         gc.disable()
         self._timer = QTimer(self)
         self._timer.setInterval(_INTERVAL_MS)
@@ -33,12 +33,17 @@ class GarbageCollector(QObject):
     def collect(self) -> None:
         """Collect what is due."""
         young, middle, old = gc.get_count()
-        if self.quiet and old > 0:
+        if self._quiet and old > 0:
             gc.collect(2)
         elif middle > _MIDDLE_ROUNDS:
             gc.collect(1)
         elif young > _YOUNG_OBJECTS:
             gc.collect(0)
+
+    @Slot(str)
+    def on_state_changed(self, state: str) -> None:
+        """A reply began or ended."""
+        self._quiet = state != "replying"
 
     @Slot()
     def settle(self) -> None:

@@ -44,6 +44,7 @@ class _Reply:
     looked_at: str
     text: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     thinking_began: float | None = None
     thinking_ended: float | None = None
 
@@ -76,7 +77,6 @@ class ReplyController(QObject):
         progress_changed(str, float): a sentence about the work before the first word, and how
             much of it is done, from 0 to 1, or -1 when that is not known.
         thinking_arrived(str), text_arrived(str): more of the reply.
-        notice_arrived(str): a sentence worth showing beside the reply.
         reply_finished(ChatMessage): the reply ended, by itself or because it was stopped.
         reply_failed(ChatMessage): it broke off; `problem` says why, `text` is what had arrived.
     """
@@ -88,7 +88,6 @@ class ReplyController(QObject):
     progress_changed = Signal(str, float)
     thinking_arrived = Signal(str)
     text_arrived = Signal(str)
-    notice_arrived = Signal(str)
     reply_finished = Signal(object)
     reply_failed = Signal(object)
 
@@ -236,9 +235,10 @@ class ReplyController(QObject):
         self.drain()
         if self._reply is None or reply_id != self._reply.job.reply_id:
             return
+        said = " ".join(self._reply.notices)
         message = self._reply.message(
             stats=finished.stats,
-            problem=ending_sentence(finished.reason, finished.stats),
+            problem=said or ending_sentence(finished.reason, finished.stats),
             stopped=finished.reason == "cancelled",
         )
         self._end_reply()
@@ -280,7 +280,7 @@ class ReplyController(QObject):
                 sentence = progress_sentence(event, reply.looked_at)
                 self.progress_changed.emit(sentence, progress_fraction(event))
             case Notice(text=text):
-                self.notice_arrived.emit(text)
+                reply.notices.append(text)
 
     def _end_reply(self) -> None:
         self._reply = None

@@ -30,7 +30,6 @@ class Ear:
         self.text = ""
         self.thinking = ""
         self.progress: list[tuple[str, float]] = []
-        self.notices: list[str] = []
         self.states: list[str] = []
         self.ends: list[ChatMessage] = []
         self.failures: list[ChatMessage] = []
@@ -38,7 +37,6 @@ class Ear:
         controller.text_arrived.connect(self._on_text)
         controller.thinking_arrived.connect(self._on_thinking)
         controller.progress_changed.connect(lambda s, f: self.progress.append((s, f)))
-        controller.notice_arrived.connect(self.notices.append)
         controller.state_changed.connect(self.states.append)
         controller.reply_finished.connect(self.ends.append)
         controller.reply_failed.connect(self.failures.append)
@@ -77,7 +75,6 @@ def test_a_reply_from_start_to_end(make_controller: MakeController, qtbot: QtBot
     assert ear.text == "A red circle."
     assert ear.thinking == "A round thing."
     assert ear.progress == [("Looking at the clip, 50 %", 0.5)]
-    assert ear.notices == ["Only the first frame was read."]
     assert ear.states == ["replying", "idle"]
     (message,) = ear.ends
     assert message.text == "A red circle."
@@ -85,7 +82,7 @@ def test_a_reply_from_start_to_end(make_controller: MakeController, qtbot: QtBot
     assert message.thinking_s is not None
     assert 0.02 < message.thinking_s < 2
     assert message.footnote == "read 5 of 9 · first word 0.0 s · 30 tokens/s"
-    assert message.problem is None
+    assert message.problem == "Only the first frame was read."
     assert not message.stopped
 
 

@@ -1,0 +1,47 @@
+"""What is found out about an attached file, as data; the reading itself is `attachment_reader`'s.
+
+Imports no decoder, so that the window opens without waiting for one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtGui import QImage
+
+from app.conversation.message import Attachment
+from app.inference.pasted_pictures import PASTED_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What tells one state of a file from another without reading it."""
+
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found. `attachment.problem` says why the file cannot be sent.
+
+    `thumbnail` is None with a problem; `filmstrip` holds a few frames of a clip in order.
+    """
+
+    attachment: Attachment
+    stamp: FileStamp | None
+    thumbnail: QImage | None = None
+    filmstrip: tuple[QImage, ...] = ()
+
+
+def stamp_of(path: Path) -> FileStamp | None:
+    """The file's present state; None when there is no such file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return FileStamp(state.st_size, state.st_mtime_ns) if path.is_file() else None
+
+
+def attachment_name(path: Path, pasted_folder: Path) -> str:
+    """What the chip calls the file: its name, or that it was pasted."""
+    return PASTED_NAME if path.parent == pasted_folder else path.name

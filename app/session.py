@@ -1,0 +1,303 @@
+"""One chat in one window: takes what the window submits, asks for replies, keeps the turns.
+
+Lives in the GUI thread. Owns the conversation and the draft's attachments; knows no engine and no
+thread.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QImage
+
+from app.conversation.conversation import Conversation, Turn
+from app.conversation.message import Attachment, ChatMessage
+from app.inference.controller import ReplyController
+from app.inference.inspection import Inspection
+from app.inference.inspector import Inspector
+from app.inference.worker import ModelCard
+from app.main_window import MainWindow
+
+_Readiness = Literal["ready", "waiting", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A sample to try from the first screen: a file and a question about it."""
+
+    path: Path
+    question: str
+
+
+class ChatSession(QObject):
+    """Carries one conversation between the window, the inspector and the controller.
+
+    Signals:
+        question_asked(ChatMessage): a question left the composer.
+        answer_ended(ChatMessage): its answer is complete, was stopped, or broke off.
+        attachment_refused(Path, str): a file of the draft cannot be sent; the sentence says why.
+        attachments_known(): nothing in the draft is being inspected any more.
+    """
+
+    question_asked = Signal(object)
+    answer_ended = Signal(object)
+    attachment_refused = Signal(object, str)
+    attachments_known = Signal()
+
+    def __init__(
+        self,
+        window: MainWindow,
+        controller: ReplyController,
+        inspector: Inspector,
+        suggestions: Mapping[str, Suggestion],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._window = window
+        self._controller = controller
+        self._inspector = inspector
+        self._suggestions = suggestions
+        self._conversation = Conversation()
+        # The draft's attachments in the order of their chips; None while being inspected.
+        self._chips: dict[Path, Inspection | None] = {}
+        # True after Send while an attachment is still being inspected.
+        self._send_when_ready = False
+
+    @property
+    def conversation(self) -> Conversation:
+        """The turns so far."""
+        return self._conversation
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """What was found out about the draft's attachments so far."""
+        return tuple(found.attachment for found in self._chips.values() if found is not None)
+
+    @property
+    def inspecting(self) -> bool:
+        """True while an attachment of the draft is being inspected."""
+        return any(found is None for found in self._chips.values())
+
+    def show_suggestions(self) -> None:
+        """Fill the cards of the first screen as soon as the samples have been read."""
+        for suggestion in self._suggestions.values():
+            self._inspector.inspect(suggestion.path)
+
+    @Slot(object)
+    def on_files_offered(self, paths: Iterable[Path]) -> None:
+        """Files were dropped, pasted or chosen: make chips of those that have none."""
+        for path in paths:
+            if path not in self._chips:
+                self._window.add_chip(path)
+                self._inspect(path)
+
+    @Slot(object)
+    def on_image_pasted(self, image: QImage) -> None:
+        """A picture without a file was pasted."""
+        self._inspector.keep_pasted(image)
+
+    @Slot(object)
+    def on_pasted_kept(self, path: Path) -> None:
+        """The pasted picture has a file now."""
+        self.on_files_offered([path])
+
+    @Slot(str)
+    def on_pasting_failed(self, sentence: str) -> None:
+        """The pasted picture could not be kept."""
+        self._window.set_status(sentence)
+
+    @Slot(object)
+    def on_attachment_removed(self, path: Path) -> None:
+        """A chip was taken away; a message that waited for it is not sent by itself any more."""
+        self._chips.pop(path, None)
+        self._inspector.forget([path])
+        self._wait(False)
+
+    @Slot(object, object)
+    def on_inspected(self, path: Path, found: Inspection) -> None:
+        """What a file is has been found out: one of the draft's, or a sample."""
+        for kind, suggestion in self._suggestions.items():
+            if suggestion.path == path and found.thumbnail is not None:
+                images = list(found.filmstrip) or [found.thumbnail]
+                self._window.set_suggestion(kind, suggestion.question, images)
+        if path not in self._chips:
+            return
+        self._chips[path] = found
+        if found.attachment.problem is not None:
+            self._wait(False)
+            self._window.set_chip_problem(path, found.attachment.problem)
+            self.attachment_refused.emit(path, found.attachment.problem)
+        elif found.thumbnail is not None:
+            self._window.update_chip(path, found.attachment, found.thumbnail, list(found.filmstrip))
+        if not self.inspecting:
+            self.attachments_known.emit()
+            if self._send_when_ready:
+                self._wait(False)
+                self._window.composer.on_send_pressed()
+
+    @Slot(str, object, bool)
+    def on_message_submitted(self, text: str, attachments: object, thinking: bool) -> None:
+        """Send was pressed: take the draft if every attachment can be read, else leave it all."""
+        if self._controller.state == "replying" or not (text.strip() or self._chips):
+            return
+        readiness = self._readiness()
+        if readiness == "ready":
+            self._ask(text.strip(), thinking)
+        elif readiness == "waiting":
+            self._wait(True)
+
+    @Slot()
+    def on_stop_requested(self) -> None:
+        """Stop was pressed."""
+        self._controller.stop()
+
+    @Slot()
+    def on_regenerate_requested(self) -> None:
+        """Again was pressed: ask the last question once more."""
+        if self._controller.state == "replying":
+            return
+        turn = self._conversation.reopen()
+        if turn is None:
+            return
+        if self._draft_is(turn.question):
+            # A question that failed went back to the draft; it is being asked now.
+            self._clear_draft()
+        self._window.remove_reply()
+        self._request_reply()
+
+    @Slot()
+    def on_new_chat_requested(self) -> None:
+        """New chat was chosen; the draft stays."""
+        self._controller.abandon()
+        self._conversation.clear()
+        self._window.clear()
+        self._window.set_busy(False)
+        self._window.set_status("")
+
+    @Slot(str)
+    def on_suggestion_chosen(self, kind: str) -> None:
+        """A sample of the first screen was clicked: ask about it."""
+        suggestion = self._suggestions.get(kind)
+        if suggestion is None or self._controller.state == "replying":
+            return
+        self._window.set_draft(suggestion.question)
+        self.on_files_offered([suggestion.path])
+        self._wait(True)
+
+    @Slot(object)
+    def on_model_opened(self, card: ModelCard) -> None:
+        """A model is ready."""
+        self._window.set_model_label(card.name, card.note)
+
+    @Slot(str)
+    def on_model_failed(self, sentence: str) -> None:
+        """The model could not be loaded."""
+        self._window.set_model_label("No model", "")
+        self._window.set_status(sentence)
+
+    @Slot(str, float)
+    def on_progress_changed(self, sentence: str, fraction: float) -> None:
+        """Something is being done before the first word."""
+        self._window.set_progress(sentence, fraction if fraction >= 0 else None)
+
+    @Slot(object)
+    def on_reply_finished(self, message: ChatMessage) -> None:
+        """The reply ended."""
+        self._conversation.answer(message)
+        self._window.finish_reply(message)
+        self._end_reply(message)
+
+    @Slot(object)
+    def on_reply_failed(self, message: ChatMessage) -> None:
+        """The reply broke off."""
+        self._conversation.answer(message)
+        self._window.fail_reply(message.problem or "")
+        self._end_reply(message)
+
+    def _end_reply(self, message: ChatMessage) -> None:
+        self._window.set_busy(False)
+        turn = self._conversation.last
+        if turn is not None and turn.failed:
+            self._give_back(turn.question)
+        self.answer_ended.emit(message)
+
+    def _give_back(self, question: ChatMessage) -> None:
+        """Put a question that was not answered back into the composer, unless it is in use."""
+        if self._draft_text() or self._chips:
+            return
+        self._window.set_draft(question.text)
+        self.on_files_offered([attachment.path for attachment in question.attachments])
+
+    def _draft_text(self) -> str:
+        return self._window.composer.draft.toPlainText().strip()
+
+    def _draft_is(self, question: ChatMessage) -> bool:
+        paths = [attachment.path for attachment in question.attachments]
+        return self._draft_text() == question.text and list(self._chips) == paths
+
+    def _inspect(self, path: Path) -> None:
+        self._chips[path] = None
+        self._inspector.inspect(path)
+
+    def _readiness(self) -> _Readiness:
+        """Whether the draft can be sent; what changed on disk since it was read, is read again."""
+        for path, found in tuple(self._chips.items()):
+            if found is not None and not self._inspector.unchanged(path, found):
+                self._inspect(path)
+        if self.inspecting:
+            return "waiting"
+        bad = [found for found in self.attachments if found.problem is not None]
+        if not bad:
+            return "ready"
+        what = f"{bad[0].name} cannot" if len(bad) == 1 else f"{len(bad)} files cannot"
+        self._window.set_status(f"{what} be sent. Remove {'it' if len(bad) == 1 else 'them'}.")
+        return "refused"
+
+    def _wait(self, waiting: bool) -> None:
+        if waiting != self._send_when_ready:
+            self._send_when_ready = waiting
+            self._window.set_status("Sends as soon as the files are read" if waiting else "")
+
+    def _ask(self, text: str, thinking: bool) -> None:
+        question = ChatMessage("user", text, attachments=self.attachments)
+        thumbnails = {
+            path: list(found.filmstrip) or [found.thumbnail]
+            for path, found in self._chips.items()
+            if found is not None and found.thumbnail is not None
+        }
+        self._conversation.ask(question, thinking)
+        self._clear_draft()
+        self._window.set_status("")
+        self._window.add_user_message(question, thumbnails)
+        self.question_asked.emit(question)
+        self._request_reply()
+
+    def _request_reply(self) -> None:
+        self._window.begin_reply()
+        self._window.set_busy(True)
+        self._controller.start_reply(self._turns_on_disk())
+
+    def _clear_draft(self) -> None:
+        self._inspector.forget(self._chips)
+        self._chips.clear()
+        self._window.clear_composer()
+
+    def _turns_on_disk(self) -> tuple[Turn, ...]:
+        """The turns to read, without attachments of earlier turns whose files have gone since.
+
+        The last question keeps all of its own: if one is gone, the engine says so.
+        """
+        *earlier, last = self._conversation.turns_to_read
+        gone: list[str] = []
+        kept: list[Turn] = []
+        for turn in earlier:
+            there = tuple(item for item in turn.question.attachments if item.path.is_file())
+            gone += [item.name for item in turn.question.attachments if item not in there]
+            kept.append(replace(turn, question=replace(turn.question, attachments=there)))
+        if gone:
+            names = ", ".join(gone)
+            verb = "is" if len(gone) == 1 else "are"
+            self._window.set_status(f"{names} {verb} no longer there and was left out.")
+        return (*kept, last)

@@ -36,7 +36,9 @@ def conversation(media: dict[int, Media]) -> list[Message]:
     return messages[:-1]
 
 
-@pytest.mark.parametrize("media", [{}, {0: PICTURE}, {1: PICTURE}, {0: CLIP}, {1: CLIP, 2: PICTURE}])
+@pytest.mark.parametrize(
+    "media", [{}, {0: PICTURE}, {1: PICTURE}, {0: CLIP}, {1: CLIP, 2: PICTURE}]
+)
 def test_ids_and_positions_equal_those_of_the_pipeline(media: dict[int, Media]) -> None:
     sample = written(media)
     pictures = [m for m in media.values() if m.times_s is None]
@@ -51,7 +53,9 @@ def test_ids_and_positions_equal_those_of_the_pipeline(media: dict[int, Media]) 
     )
     count = len(prompt.input_ids)
     assert sample.input_ids[:count] == list(prompt.input_ids)
-    assert sample.labels[count] == sample.input_ids[count], "the answer begins where the prompt ends"
+    assert sample.labels[count] == sample.input_ids[count], (
+        "the answer begins where the prompt ends"
+    )
     positions, next_position = load_model(DEMO_MODEL).position_ids(
         prompt.input_ids, np.array(image_grids), np.array(video_grids)
     )

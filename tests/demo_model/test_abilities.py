@@ -1,0 +1,29 @@
+"""What the shipped demo model can do, from file to text at 4 bits: `make demo-table` in small.
+
+100 held-out scenes an ability, at five points below the bar; an answer counts only word for word.
+"""
+
+import pytest
+
+from mlx_model import Engine
+from tools.train_demo.evaluate import BARS, SEEING, accuracy
+from tools.train_demo.tokenizer import DEMO_MODEL
+
+SCENES, MARGIN = 100, 0.05
+# What a guess at the most likely answer would get, with room for the spread over 100 scenes.
+CHANCE = {"colour": 0.3, "count": 0.45, "presence": 0.65, "list": 0.1, "direction": 0.4}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load(DEMO_MODEL)
+
+
+@pytest.mark.parametrize("ability", BARS)
+def test_the_bar_of_each_ability_is_reached(engine: Engine, ability: str) -> None:
+    assert accuracy(engine, ability, SCENES) >= BARS[ability] - MARGIN
+
+
+@pytest.mark.parametrize("ability", SEEING)
+def test_shuffled_pixels_leave_nothing_but_guessing(engine: Engine, ability: str) -> None:
+    assert accuracy(engine, ability, SCENES, shuffled=True) <= CHANCE[ability]

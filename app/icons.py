@@ -4,14 +4,11 @@ Names are Phosphor's own without the family, such as "copy" or "arrow-up"; a suf
 "arrow-up-bold" picks another weight.
 """
 
-from functools import lru_cache
-
 import qtawesome
 from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QIcon, QPainter
 
 
-@lru_cache(maxsize=256)
 def icon(name: str, colour: str) -> QIcon:
     """An icon in one colour. Needs a QApplication; unknown names raise."""
     result = qtawesome.icon(f"ph.{name}", color=colour)

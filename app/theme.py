@@ -151,7 +151,9 @@ class Theme:
     """What is in force now: one set of colours, the families, and the text-size factor."""
 
     colours: Colours = LIGHT
-    fonts: Fonts = field(default=Fonts(text=("Inter",), code=("JetBrains Mono", "DejaVu Sans Mono")))
+    fonts: Fonts = field(
+        default=Fonts(text=("Inter",), code=("JetBrains Mono", "DejaVu Sans Mono"))
+    )
     text_scale: float = 1.0
 
     def font_px(self, role: FontRole) -> int:
@@ -175,6 +177,8 @@ class Theme:
             font.setLetterSpacing(QFont.SpacingType.PercentageSpacing, 98)
         if role == "code":
             font.setStyleHint(QFont.StyleHint.Monospace)
+            # Ligatures would show "->" as an arrow that is not in the code.
+            font.setFeature(QFont.Tag("calt"), 0)
         return font
 
     @property

@@ -50,6 +50,9 @@ def style_sheet(theme: Theme) -> str:
 QMainWindow, QWidget#page {{ background: {colours.page}; }}
 QScrollArea {{ background: transparent; border: none; }}
 QTextBrowser, QPlainTextEdit {{ background: transparent; border: none; padding: 0; }}
+QLabel {{ color: {colours.text}; background: transparent; }}
+QLabel[tone="dim"] {{ color: {colours.dim}; }}
+QLabel[tone="warn"] {{ color: {colours.warn}; }}
 QToolTip {{
     background: {colours.card}; color: {colours.text}; border: 1px solid {colours.line};
     padding: 4px 6px;

@@ -1,0 +1,1 @@
+"""The conversation on screen: transcript, composer, chips and the first screen."""

@@ -1,0 +1,294 @@
+"""The files that go with the next question, as chips above the text.
+
+A chip is first "reading", then says what the file is and costs, or in a sentence why it cannot be sent.
+"""
+
+from pathlib import Path
+
+from PySide6.QtCore import QRect, QRectF, Qt, Signal, Slot
+from PySide6.QtGui import (
+    QColor,
+    QFontMetricsF,
+    QImage,
+    QKeyEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
+from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
+
+from app.buttons import RoundButton
+from app.chat import wording
+from app.chat.media_cards import ScaledImage, chosen_frames, paint_strip, rounded
+from app.conversation.message import Attachment
+from app.icons import paint_icon
+from app.theme import RADIUS_CHIP
+from app.theme_source import ThemeSource
+
+_THUMB = QRect(5, 8, 38, 30)
+_THUMB_RADIUS = 6
+_TEXT_LEFT_PX = 52
+_REMOVE_PX = 20
+_WIDEST_PX = 260
+_GAP_PX = 8
+_MOST_HEIGHT_PX = 46 * 2 + _GAP_PX + 20
+_CHIP_CELLS = 3
+
+
+class AttachmentChip(QWidget):
+    """One file: thumbnail, name, a second line, and a button that removes it.
+
+    Signals:
+        remove_requested(object): the Path.
+    """
+
+    remove_requested = Signal(object)
+
+    def __init__(self, themes: ThemeSource, path: Path, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._themes = themes
+        self.path = path
+        self.attachment: Attachment | None = None
+        self.problem = ""
+        self._name = path.name
+        self._line = "reading"
+        self._images: list[ScaledImage] = []
+        self._rows: list[str] = []
+        self.remove_button = RoundButton(
+            themes, "x", "Remove", diameter=_REMOVE_PX, icon_px=12, kind="bare", parent=self
+        )
+        self.remove_button.clicked.connect(self.on_remove_clicked)
+        self._describe()
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether nothing is known about the file yet."""
+        return self.attachment is None and not self.problem
+
+    @property
+    def line(self) -> str:
+        """What the second line says."""
+        return self._line
+
+    def show_attachment(
+        self, attachment: Attachment, thumbnail: QImage, filmstrip: list[QImage]
+    ) -> None:
+        """The file was read."""
+        self.attachment = attachment
+        self.problem = attachment.problem or ""
+        self._name = attachment.name
+        images = chosen_frames(filmstrip, _CHIP_CELLS) or [thumbnail]
+        self._images = [ScaledImage(image) for image in images if not image.isNull()]
+        facts = wording.joined(wording.extent(attachment), wording.cost(attachment))
+        self._line = self.problem or wording.joined(facts, "ready" if _is_image(attachment) else "")
+        self._describe()
+
+    def show_problem(self, sentence: str) -> None:
+        """The file cannot be sent."""
+        self.problem = sentence
+        self._line = sentence
+        self._describe()
+
+    def size_for(self, width: int) -> tuple[int, int]:
+        """Width and height in px, inside `width`."""
+        theme = self._themes.theme
+        metrics = QFontMetricsF(theme.font("note"))
+        line_px = round(metrics.height() + 3)
+        frame = _TEXT_LEFT_PX + _REMOVE_PX + 8
+        natural = max(metrics.horizontalAdvance(text) for text in (self._name, self._line))
+        if not self.problem:
+            self._rows = [self._line]
+            return min(width, _WIDEST_PX, round(natural) + frame + 4), 2 * line_px + 10
+        room = min(width - frame, max(_WIDEST_PX, round(natural)))
+        self._rows = _wrapped(self._line, metrics, room)
+        used = max(metrics.horizontalAdvance(text) for text in (self._name, *self._rows))
+        return min(width, round(used) + frame + 4), (1 + len(self._rows)) * line_px + 10
+
+    def _describe(self) -> None:
+        self.setAccessibleName(f"{self._name}, {self._line}")
+        self.setToolTip(f"{self.path.name}\n{self._line}")
+        self.remove_button.set_icon("x", f"Remove {self._name}")
+        self.update()
+
+    @Slot()
+    def on_remove_clicked(self) -> None:
+        """Ask for this file to be removed."""
+        self.remove_requested.emit(self.path)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Backspace, Qt.Key.Key_Delete):
+            self.on_remove_clicked()
+            return
+        super().keyPressEvent(event)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        hint = self.remove_button.sizeHint()
+        self.remove_button.setGeometry(
+            self.width() - hint.width() - 3, 3, hint.width(), hint.height()
+        )
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        theme = self._themes.theme
+        colours = theme.colours
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.setPen(QPen(QColor(colours.warn if self.problem else colours.line), 1))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        place = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
+        painter.drawRoundedRect(place, RADIUS_CHIP, RADIUS_CHIP)
+        self._paint_thumbnail(painter)
+        font = theme.font("note")
+        metrics = QFontMetricsF(font)
+        line_px = metrics.height() + 3
+        right = self.width() - _REMOVE_PX - 10
+        row = QRectF(_TEXT_LEFT_PX, 5, right - _TEXT_LEFT_PX, line_px)
+        painter.setFont(font)
+        painter.setPen(QColor(colours.text))
+        centred = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        middle = Qt.TextElideMode.ElideMiddle
+        painter.drawText(row, centred, metrics.elidedText(self._name, middle, row.width()))
+        painter.setPen(QColor(colours.warn if self.problem else colours.dim))
+        row.setRight(self.width() - 8)
+        for text in self._rows:
+            row.translate(0, line_px)
+            painter.drawText(
+                row, centred, metrics.elidedText(text, Qt.TextElideMode.ElideRight, row.width())
+            )
+
+    def _paint_thumbnail(self, painter: QPainter) -> None:
+        colours = self._themes.theme.colours
+        place = QRectF(_THUMB)
+        if self._images:
+            painter.save()
+            painter.setClipPath(rounded(place, _THUMB_RADIUS))
+            paint_strip(painter, self._images, place, ground=colours.user, gap=colours.card)
+            painter.restore()
+            return
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(colours.user))
+        painter.drawRoundedRect(place, _THUMB_RADIUS, _THUMB_RADIUS)
+        name = "warning-circle" if self.problem else "file"
+        ink = colours.warn if self.problem else colours.dim
+        centre = place.center()
+        paint_icon(painter, name, ink, QRectF(centre.x() - 8, centre.y() - 8, 16, 16))
+
+
+class AttachmentChips(QScrollArea):
+    """All chips, in rows; more than two rows scroll.
+
+    Signals:
+        attachment_removed(object): the Path of a chip that the person removed; it is gone already.
+        changed(): chips came, went or learnt something.
+    """
+
+    attachment_removed = Signal(object)
+    changed = Signal()
+
+    def __init__(self, themes: ThemeSource, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._themes = themes
+        self.chips: list[AttachmentChip] = []
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.viewport().setAutoFillBackground(False)
+        self.setAccessibleName("Attachments")
+        self._page = QWidget()
+        self._page.setAutoFillBackground(False)
+        self.setWidget(self._page)
+
+    @property
+    def attachments(self) -> list[Attachment]:
+        """What is known of the files, in order; pending and unreadable ones are left out."""
+        return [chip.attachment for chip in self.chips if chip.attachment and not chip.problem]
+
+    @property
+    def pending(self) -> list[str]:
+        """Names of files that are still being read."""
+        return [chip.path.name for chip in self.chips if chip.is_pending]
+
+    @property
+    def problems(self) -> list[str]:
+        """Names of files that cannot be sent."""
+        return [chip.path.name for chip in self.chips if chip.problem]
+
+    def add(self, path: Path) -> None:
+        """A chip for a file about which nothing is known yet; a file already there is left alone."""
+        if self._chip(path) is None:
+            chip = AttachmentChip(self._themes, path, self._page)
+            chip.remove_requested.connect(self.on_remove_requested)
+            chip.show()
+            self.chips.append(chip)
+            self.changed.emit()
+
+    def update_chip(
+        self, path: Path, attachment: Attachment, thumbnail: QImage, filmstrip: list[QImage]
+    ) -> None:
+        """A file was read; nothing happens if its chip is gone."""
+        chip = self._chip(path)
+        if chip is not None:
+            chip.show_attachment(attachment, thumbnail, filmstrip)
+            self.changed.emit()
+
+    def set_problem(self, path: Path, sentence: str) -> None:
+        """A file cannot be sent; nothing happens if its chip is gone."""
+        chip = self._chip(path)
+        if chip is not None:
+            chip.show_problem(sentence)
+            self.changed.emit()
+
+    def clear(self) -> None:
+        """Take every chip away."""
+        for chip in self.chips:
+            chip.hide()
+            chip.deleteLater()
+        self.chips = []
+        self.changed.emit()
+
+    def height_for(self, width: int) -> int:
+        """Place the chips in rows for a width; the height to give this area, 0 without chips."""
+        if not self.chips:
+            return 0
+        left = top = row_height = 0
+        for chip in self.chips:
+            chip_width, chip_height = chip.size_for(width)
+            if left and left + chip_width > width:
+                left, top, row_height = 0, top + row_height + _GAP_PX, 0
+            chip.setGeometry(left, top, chip_width, chip_height)
+            left += chip_width + _GAP_PX
+            row_height = max(row_height, chip_height)
+        self._page.resize(width, top + row_height)
+        return min(top + row_height, _MOST_HEIGHT_PX)
+
+    def _chip(self, path: Path) -> AttachmentChip | None:
+        return next((chip for chip in self.chips if chip.path == path), None)
+
+    @Slot(object)
+    def on_remove_requested(self, path: Path) -> None:
+        """Take a chip away because the person said so."""
+        chip = self._chip(path)
+        if chip is None:
+            return
+        self.chips.remove(chip)
+        chip.hide()
+        chip.deleteLater()
+        self.changed.emit()
+        self.attachment_removed.emit(path)
+
+
+def _is_image(attachment: Attachment) -> bool:
+    return attachment.kind == "image"
+
+
+def _wrapped(text: str, metrics: QFontMetricsF, width: float) -> list[str]:
+    """Words of `text` in rows no wider than `width`; at least one row."""
+    rows = [""]
+    for word in text.split():
+        longer = f"{rows[-1]} {word}".strip()
+        if rows[-1] and metrics.horizontalAdvance(longer) > width:
+            rows.append(word)
+        else:
+            rows[-1] = longer
+    return rows

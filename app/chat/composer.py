@@ -1,0 +1,221 @@
+"""Where a question is written: chips, text, and the buttons that attach, think, send and stop.
+
+The draft stays until somebody clears it; sending only asks.
+"""
+
+from PySide6.QtCore import QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from app.buttons import PillButton, RoundButton
+from app.chat.attachment_chips import AttachmentChips
+from app.chat.draft_edit import DraftEdit
+from app.chat.label import ThemedLabel
+from app.theme import COMPOSER_WIDTH, FOCUS_WIDTH, RADIUS_COMPOSER, SIDE_MARGIN, translucent
+from app.theme_source import ThemeSource
+
+_PADDING_PX = 12
+_TEXT_SIDE_PX = 16
+_ABOVE_PX = 4
+_BELOW_PX = 30
+_SHADOW_REACH_PX = 16
+_SHADOW_DROP_PX = 4
+
+
+class Composer(QWidget):
+    """The card at the bottom of the window, centred, with room for its shadow and a line of status.
+
+    Signals:
+        send_requested(str, object, bool): text, list of Attachment, and whether to think first.
+        stop_requested(): the round button was pressed while a reply is being written.
+        attach_requested(): the + button.
+    """
+
+    send_requested = Signal(str, object, bool)
+    stop_requested = Signal()
+    attach_requested = Signal()
+
+    def __init__(self, themes: ThemeSource, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._themes = themes
+        self._is_busy = False
+        self._status = ""
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.chips = AttachmentChips(themes, self)
+        self.chips.changed.connect(self.on_content_changed)
+        self.draft = DraftEdit(themes, self)
+        self.draft.setPlaceholderText("Ask about a picture, or drop one here")
+        self.draft.textChanged.connect(self.on_content_changed)
+        self.draft.send_pressed.connect(self.on_send_pressed)
+        self.attach_button = RoundButton(
+            themes, "plus", "Attach pictures or clips", diameter=30, icon_px=16, parent=self
+        )
+        self.attach_button.clicked.connect(self.attach_requested)
+        self.think_button = PillButton(themes, "Think", "off", parent=self)
+        self.think_button.setCheckable(True)
+        self.think_button.setToolTip("Think before answering: slower, often better")
+        self.think_button.toggled.connect(self.on_think_toggled)
+        self.send_button = RoundButton(
+            themes, "arrow-up-bold", "Send", diameter=32, icon_px=16, kind="filled", parent=self
+        )
+        self.send_button.clicked.connect(self.on_send_clicked)
+        self.status = ThemedLabel(themes, "note", "dim", parent=self)
+        themes.changed.connect(self.on_content_changed)
+        self.setFocusProxy(self.draft)
+        for before, after in (
+            (self.draft, self.attach_button),
+            (self.attach_button, self.think_button),
+            (self.think_button, self.send_button),
+        ):
+            QWidget.setTabOrder(before, after)
+        self.on_content_changed()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reply is being written."""
+        return self._is_busy
+
+    def set_busy(self, is_busy: bool) -> None:
+        """Turn the round button into Stop, or back into Send."""
+        self._is_busy = is_busy
+        if is_busy:
+            self.send_button.set_icon("stop-fill", "Stop")
+        else:
+            self.send_button.set_icon("arrow-up-bold", "Send")
+        self.on_content_changed()
+
+    def set_status(self, text: str) -> None:
+        """The line below the card."""
+        self._status = text
+        self._show_status(text)
+
+    def set_placeholder(self, text: str) -> None:
+        """What the empty field says."""
+        self.draft.setPlaceholderText(text)
+
+    def clear(self) -> None:
+        """Take away the text and the chips."""
+        self.draft.clear()
+        self.chips.clear()
+
+    def _show_status(self, text: str, tone: str = "dim") -> None:
+        self.status.setText(text)
+        if self.status.property("tone") != tone:
+            self.status.setProperty("tone", tone)
+            self.status.style().unpolish(self.status)
+            self.status.style().polish(self.status)
+
+    def _has_content(self) -> bool:
+        return bool(self.draft.toPlainText().strip() or self.chips.attachments)
+
+    @Slot()
+    def on_content_changed(self) -> None:
+        """Text, chips or the theme changed: measure again."""
+        self.send_button.setEnabled(self._is_busy or self._has_content())
+        self._show_status(self._status)
+        self.updateGeometry()
+        self._lay_out()
+
+    @Slot(bool)
+    def on_think_toggled(self, is_on: bool) -> None:
+        """Say what the pill is set to."""
+        self.think_button.set_value("on" if is_on else "off")
+        self._lay_out()
+
+    @Slot()
+    def on_send_clicked(self) -> None:
+        """Send or stop, whatever the button is now."""
+        if self._is_busy:
+            self.stop_requested.emit()
+        else:
+            self.on_send_pressed()
+
+    @Slot()
+    def on_send_pressed(self) -> None:
+        """Send if there is something to send and nothing is in the way; otherwise say what is."""
+        if self._is_busy:
+            self._show_status("An answer is being written: wait for it, or press Esc to stop it.")
+            return
+        if self.chips.problems:
+            self._show_status(f"Remove {self.chips.problems[0]} first: it cannot be sent.", "warn")
+            return
+        if self.chips.pending:
+            self._show_status(f"Still reading {self.chips.pending[0]}.")
+            return
+        if self._has_content():
+            self.send_requested.emit(
+                self.draft.toPlainText().strip(),
+                self.chips.attachments,
+                self.think_button.isChecked(),
+            )
+
+    def _card(self) -> QRectF:
+        width = min(COMPOSER_WIDTH, self.width() - 2 * SIDE_MARGIN)
+        return QRectF(
+            (self.width() - width) // 2, _ABOVE_PX, width, self.height() - _ABOVE_PX - _BELOW_PX
+        )
+
+    def _wanted_height(self) -> int:
+        width = min(COMPOSER_WIDTH, self.width() - 2 * SIDE_MARGIN)
+        chips = self.chips.height_for(width - 2 * _PADDING_PX)
+        text = self.draft.height_for(width - 2 * _TEXT_SIDE_PX)
+        buttons = self.send_button.sizeHint().height()
+        above_text = chips + 10 if chips else 2
+        return _ABOVE_PX + _PADDING_PX + above_text + text + 8 + buttons + 8 + _BELOW_PX
+
+    def _lay_out(self) -> None:
+        if self.width() <= 2 * SIDE_MARGIN:
+            return
+        wanted = self._wanted_height()
+        if wanted != self.minimumHeight():
+            self.setFixedHeight(wanted)
+        card = self._card().toRect()
+        width = card.width()
+        top = card.top() + _PADDING_PX
+        chips = self.chips.height_for(width - 2 * _PADDING_PX)
+        self.chips.setGeometry(card.left() + _PADDING_PX, top, width - 2 * _PADDING_PX, chips)
+        self.chips.setVisible(bool(chips))
+        top += chips + 10 if chips else 2
+        text = self.draft.height_for(width - 2 * _TEXT_SIDE_PX)
+        self.draft.setGeometry(card.left() + _TEXT_SIDE_PX, top, width - 2 * _TEXT_SIDE_PX, text)
+        left = card.left() + _PADDING_PX - FOCUS_WIDTH
+        middle = top + text + 8 + self.send_button.sizeHint().height() // 2
+        for button in (self.attach_button, self.think_button):
+            left += _put(button, left, middle) + 4
+        send = self.send_button.sizeHint().width()
+        _put(self.send_button, card.left() + width - _PADDING_PX - send + FOCUS_WIDTH, middle)
+        bottom = card.top() + card.height()
+        self.status.setGeometry(card.left() + 2, bottom + 2, width - 4, _BELOW_PX - 4)
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(COMPOSER_WIDTH, max(self.minimumHeight(), 100))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._lay_out()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        colours = self._themes.theme.colours
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        card = self._card()
+        painter.setPen(Qt.PenStyle.NoPen)
+        # Rings of the shadow colour, each a little larger: soft, and cheap enough for every repaint.
+        painter.setBrush(translucent(colours.shadow, colours.shadow_strength / _SHADOW_REACH_PX))
+        for reach in range(_SHADOW_REACH_PX, 0, -1):
+            ring = card.adjusted(-reach, -reach / 2, reach, reach).translated(
+                0, _SHADOW_DROP_PX / 2
+            )
+            painter.drawRoundedRect(ring, RADIUS_COMPOSER + reach, RADIUS_COMPOSER + reach)
+        painter.setPen(QPen(QColor(colours.line), 1))
+        painter.setBrush(QColor(colours.card))
+        painter.drawRoundedRect(
+            card.adjusted(0.5, 0.5, -0.5, -0.5), RADIUS_COMPOSER, RADIUS_COMPOSER
+        )
+
+
+def _put(button: QWidget, left: int, middle: int) -> int:
+    """Place a button with its centre line at `middle`; its width."""
+    hint = button.sizeHint()
+    button.setGeometry(left, middle - hint.height() // 2, hint.width(), hint.height())
+    return hint.width()

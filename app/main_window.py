@@ -1,0 +1,264 @@
+"""The window: header, conversation or first screen, composer, menus, and drops anywhere on it.
+
+Knows no engine and decides nothing: it tells what the person did and shows what it is told.
+"""
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import (
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDragMoveEvent,
+    QDropEvent,
+    QImage,
+    QResizeEvent,
+    QTextCursor,
+)
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+
+from app.chat.composer import Composer
+from app.chat.draft_edit import local_files
+from app.chat.first_screen import FirstScreen
+from app.chat.transcript import Transcript
+from app.conversation.message import Attachment, ChatMessage
+from app.drop_overlay import DropOverlay
+from app.theme import FIRST_SIZE, MINIMUM_SIZE
+from app.theme_source import ThemeSource
+from app.theme_style import style_sheet
+from app.window_actions import NATIVE_MENU_BAR, WindowActions
+from app.window_header import WindowHeader
+
+_MEDIA_PATTERNS = (
+    "*.png *.jpg *.jpeg *.webp *.gif *.bmp *.tif *.tiff *.heic *.heif *.avif "
+    "*.mp4 *.mov *.m4v *.webm *.mkv *.avi"
+)
+
+
+class MainWindow(QMainWindow):
+    """The one window. Everything here runs in the GUI thread.
+
+    Signals:
+        message_submitted(str, object, bool): text, list of Attachment, think first. The draft stays
+            until `clear_composer`.
+        stop_requested(): Stop or Esc while busy.
+        new_chat_requested(): New chat.
+        files_offered(object): list of Path that were dropped, pasted or picked.
+        image_pasted(object): a QImage from the clipboard.
+        attachment_removed(object): the Path of a chip that was removed.
+        suggestion_chosen(str): "picture" or "clip" on the first screen.
+        regenerate_requested(): another answer to the last question.
+    """
+
+    message_submitted = Signal(str, object, bool)
+    stop_requested = Signal()
+    new_chat_requested = Signal()
+    files_offered = Signal(object)
+    image_pasted = Signal(object)
+    attachment_removed = Signal(object)
+    suggestion_chosen = Signal(str)
+    regenerate_requested = Signal()
+
+    def __init__(self, themes: ThemeSource) -> None:
+        super().__init__()
+        self._themes = themes
+        self.setWindowTitle("Fireside")
+        self.setAcceptDrops(True)
+        self.header = WindowHeader(themes)
+        self.transcript = Transcript(themes)
+        self.first_screen = FirstScreen(themes)
+        self.composer = Composer(themes)
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self.first_screen)
+        self._pages.addWidget(self.transcript)
+        page = QWidget()
+        page.setObjectName("page")
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.header)
+        column.addWidget(self._pages, 1)
+        column.addWidget(self.composer)
+        self.setCentralWidget(page)
+        self.actions_menu = WindowActions(self, themes)
+        if not NATIVE_MENU_BAR:
+            self.header.set_menu(self.actions_menu.menu)
+        self.drop_overlay = DropOverlay(themes, self)
+        self._connect()
+        self.on_theme_changed()
+        self.set_chat_title("")
+        self.setMinimumSize(*MINIMUM_SIZE)
+        self.resize(*FIRST_SIZE)
+        self.composer.draft.setFocus()
+
+    def _connect(self) -> None:
+        self._themes.changed.connect(self.on_theme_changed)
+        self.header.new_chat_requested.connect(self.new_chat_requested)
+        self.actions_menu.new_chat_chosen.connect(self.new_chat_requested)
+        self.actions_menu.attach_chosen.connect(self.on_attach_requested)
+        self.actions_menu.stop_chosen.connect(self.stop_requested)
+        self.actions_menu.paste_outside.connect(self.composer.draft.paste)
+        self.composer.send_requested.connect(self.message_submitted)
+        self.composer.stop_requested.connect(self.stop_requested)
+        self.composer.attach_requested.connect(self.on_attach_requested)
+        self.composer.draft.files_offered.connect(self.files_offered)
+        self.composer.draft.image_pasted.connect(self.image_pasted)
+        self.composer.chips.attachment_removed.connect(self.attachment_removed)
+        self.first_screen.suggestion_chosen.connect(self.suggestion_chosen)
+        self.transcript.regenerate_requested.connect(self.regenerate_requested)
+
+    # What the window can be told.
+
+    def set_model_label(self, name: str, note: str) -> None:
+        """Which model answers, always in view: "Demo model", "coloured shapes only"."""
+        self.header.pill.show_model(name, note)
+        self.header.resizeEvent(QResizeEvent(self.header.size(), self.header.size()))
+
+    def set_chat_title(self, title: str) -> None:
+        """What the chat is about, in the header and as the window's title."""
+        self.header.set_title(title)
+        self.setWindowTitle(title or "Fireside")
+
+    def set_status(self, text: str) -> None:
+        """The line below the composer."""
+        self.composer.set_status(text)
+
+    def set_placeholder(self, text: str) -> None:
+        """What the empty composer says."""
+        self.composer.set_placeholder(text)
+
+    def set_suggestion(self, kind: str, question: str, images: list[QImage]) -> None:
+        """The sample behind a card of the first screen: one picture, or the frames of a clip."""
+        self.first_screen.set_suggestion(kind, question, images)
+
+    def add_chip(self, path: Path) -> None:
+        """A chip that says "reading" for a file about which nothing is known yet."""
+        self.composer.chips.add(path)
+
+    def update_chip(
+        self, path: Path, attachment: Attachment, thumbnail: QImage, filmstrip: list[QImage]
+    ) -> None:
+        """What the file of a chip is; `filmstrip` has frames of a clip, in order."""
+        self.composer.chips.update_chip(path, attachment, thumbnail, filmstrip)
+
+    def set_chip_problem(self, path: Path, sentence: str) -> None:
+        """Why the file of a chip cannot be sent."""
+        self.composer.chips.set_problem(path, sentence)
+
+    def clear_composer(self) -> None:
+        """The message was taken over: take away text and chips."""
+        self.composer.clear()
+        self.composer.draft.setFocus()
+
+    def set_draft(self, text: str) -> None:
+        """Put text into the composer, ready to be sent or changed."""
+        self.composer.draft.setPlainText(text)
+        self.composer.draft.moveCursor(QTextCursor.MoveOperation.End)
+        self.composer.draft.setFocus()
+
+    def set_busy(self, is_busy: bool) -> None:
+        """Whether a reply is being written: Stop takes the place of Send."""
+        self.composer.set_busy(is_busy)
+        self.actions_menu.stop.setEnabled(is_busy)
+
+    def add_user_message(self, message: ChatMessage, thumbnails: dict[Path, list[QImage]]) -> None:
+        """Add a question; the first one names the chat."""
+        if not self.transcript.messages:
+            self.set_chat_title(_title(message))
+        self._pages.setCurrentWidget(self.transcript)
+        self.transcript.add_user_message(message, thumbnails)
+
+    def begin_reply(self) -> None:
+        """Add an empty answer, which the following calls are about."""
+        self._pages.setCurrentWidget(self.transcript)
+        self.transcript.begin_reply()
+
+    def append_text(self, text: str) -> None:
+        """More of the answer."""
+        self.transcript.append_text(text)
+
+    def append_thinking(self, text: str) -> None:
+        """More of the reasoning."""
+        self.transcript.append_thinking(text)
+
+    def set_progress(self, sentence: str, fraction: float | None) -> None:
+        """What is being done before the first word; `fraction` from 0 to 1, or None."""
+        self.transcript.set_progress(sentence, fraction)
+
+    def finish_reply(self, message: ChatMessage) -> None:
+        """The answer is complete, or was stopped."""
+        self.transcript.finish_reply(message)
+
+    def fail_reply(self, sentence: str) -> None:
+        """There will be no answer, or no more of it."""
+        self.transcript.fail_reply(sentence)
+
+    def remove_reply(self) -> None:
+        """Take the last answer away, before another one to the same question."""
+        self.transcript.remove_reply()
+
+    def clear(self) -> None:
+        """An empty conversation: back to the first screen. The draft stays."""
+        self.transcript.clear()
+        self._pages.setCurrentWidget(self.first_screen)
+        self.set_chat_title("")
+        self.composer.draft.setFocus()
+
+    # What happens to the window.
+
+    @Slot()
+    def on_theme_changed(self) -> None:
+        """Take over colours and sizes."""
+        self.setStyleSheet(style_sheet(self._themes.theme))
+
+    @Slot()
+    def on_attach_requested(self) -> None:
+        """Let the person pick files."""
+        names, _ = QFileDialog.getOpenFileNames(
+            self,
+            "Attach pictures or clips",
+            "",
+            f"Pictures and clips ({_MEDIA_PATTERNS});;All files (*)",
+        )
+        if names:
+            self.files_offered.emit([Path(name) for name in names])
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if local_files(event.mimeData()):
+            event.setDropAction(Qt.DropAction.CopyAction)
+            event.accept()
+            self.drop_overlay.cover()
+        elif event.mimeData().hasText() and not event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
+        event.accept()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self.drop_overlay.hide()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self.drop_overlay.hide()
+        files = local_files(event.mimeData())
+        if files:
+            event.setDropAction(Qt.DropAction.CopyAction)
+            event.accept()
+            self.files_offered.emit(files)
+            self.activateWindow()
+        elif event.mimeData().hasText():
+            event.acceptProposedAction()
+            self.composer.draft.insertPlainText(event.mimeData().text())
+        self.composer.draft.setFocus()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self.drop_overlay.isVisible():
+            self.drop_overlay.cover()
+
+
+def _title(message: ChatMessage) -> str:
+    """The first question in one line, or the name of the file it came with."""
+    words = " ".join(message.text.split())
+    if words:
+        return words
+    return message.attachments[0].name if message.attachments else "New chat"

@@ -1,0 +1,227 @@
+"""The states of the window that are worth looking at, each put together by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QImage, QLinearGradient, QPainter
+
+from app.conversation.message import Attachment, ChatMessage
+from app.main_window import MainWindow
+
+SHAPES = Path("/pictures/shapes.png")
+EVENING = Path("/pictures/IMG_2041.heic")
+CLIP = Path("/pictures/ride-home.mov")
+LONG_NAME = Path("/pictures/a very long file name that nobody would type, twice over.jpeg")
+BROKEN = Path("/pictures/broken.mp4")
+
+SHAPES_FILE = Attachment(SHAPES, "image", SHAPES.name, 128, 96, token_count=12)
+EVENING_FILE = Attachment(EVENING, "image", EVENING.name, 1200, 806, token_count=1728)
+LONG_FILE = Attachment(LONG_NAME, "image", LONG_NAME.name, 640, 480, token_count=300)
+CLIP_FILE = Attachment(
+    CLIP, "video", CLIP.name, 320, 240, duration_s=27.0, frame_count=54, token_count=2916
+)
+
+PROSE = (
+    "The cyclist leaves the main road at `0:17.5`, just after the white van passes at `0:14.0`. On the "
+    "corner there is a bakery with a **green awning**, and a bicycle stand in front of it.\n\n"
+    "They stop briefly at `0:21.0` before going uphill."
+)
+FIGURES = "read 41 of 2,990 · first word 0.4 s · 24 tokens/s"
+RICH = """## What to change
+
+The loop reads the file once for every line, so the time grows with the *square* of its length:
+
+```python
+def totals(lines: list[str]) -> dict[str, int]:
+    # one pass, whatever the length
+    result: dict[str, int] = {}
+    for line in lines:
+        name, amount = line.split(";")
+        result[name] = result.get(name, 0) + int(amount)
+    return result
+```
+
+Three things follow:
+
+1. The file is opened **once**.
+2. Memory stays flat, see `totals`.
+3. A wrong line says so:
+   - with its number
+   - and its text
+
+| Lines | Before | After |
+|---|---:|---:|
+| 1,000 | 0.4 s | 0.01 s |
+| 100,000 | 64 min | 0.9 s |
+
+> Measured on one machine, once.
+"""
+
+
+def shapes_image() -> QImage:
+    """A circle, a square and a triangle's worth of colour on a pale ground."""
+    image = QImage(QSize(128, 96), QImage.Format.Format_RGB32)
+    image.fill(QColor("#efe9dd"))
+    painter = QPainter(image)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor("#d6322f"))
+    painter.drawEllipse(QPointF(30, 50), 16, 16)
+    painter.setBrush(QColor("#2b62d9"))
+    painter.drawRect(QRectF(60, 30, 30, 30))
+    painter.setBrush(QColor("#2f9e5b"))
+    painter.drawEllipse(QPointF(108, 62), 11, 11)
+    painter.end()
+    return image
+
+
+def sunset_image(size: QSize = QSize(600, 403), shift: float = 0.0) -> QImage:  # noqa: B008
+    """A gradient that looks like an evening; `shift` from 0 to 1 moves it on."""
+    image = QImage(size, QImage.Format.Format_RGB32)
+    gradient = QLinearGradient(0, 0, size.width(), size.height())
+    gradient.setColorAt(0.0, QColor.fromHsvF(0.09, 0.42, 0.95 - 0.4 * shift))
+    gradient.setColorAt(0.5, QColor.fromHsvF(0.06, 0.60, 0.85 - 0.3 * shift))
+    gradient.setColorAt(1.0, QColor.fromHsvF(0.93, 0.35, 0.45))
+    painter = QPainter(image)
+    painter.fillRect(image.rect(), gradient)
+    painter.end()
+    return image
+
+
+def clip_frames(count: int = 16) -> list[QImage]:
+    """Frames of a clip in which the light goes."""
+    return [sunset_image(QSize(160, 120), number / max(1, count - 1)) for number in range(count)]
+
+
+def ask_about_clip(window: MainWindow) -> None:
+    """The chat of the design's picture: a clip, a question, an answer with thinking."""
+    question = "When does the cyclist leave the main road, and what is on the corner?"
+    window.add_user_message(
+        ChatMessage("user", question, attachments=(CLIP_FILE,)), {CLIP: clip_frames()}
+    )
+    window.begin_reply()
+    window.finish_reply(
+        ChatMessage(
+            "assistant",
+            PROSE,
+            thinking="The road bends at 0:17.\nThe van is white.",
+            thinking_s=2.1,
+            footnote=FIGURES,
+        )
+    )
+
+
+def first(window: MainWindow) -> None:
+    """No conversation yet."""
+
+
+def drop(window: MainWindow) -> None:
+    """Files are dragged over the window."""
+    ask_about_clip(window)
+    window.drop_overlay.cover()
+
+
+def chat(window: MainWindow) -> None:
+    """The design's picture: a clip, a picture, chips in the composer."""
+    ask_about_clip(window)
+    window.add_user_message(
+        ChatMessage("user", "Is this the same place? Mark it.", attachments=(EVENING_FILE,)),
+        {EVENING: [sunset_image()]},
+    )
+    window.add_chip(EVENING)
+    window.update_chip(EVENING, EVENING_FILE, sunset_image(), [])
+    window.add_chip(CLIP)
+    window.set_status("5,718 of 32,768 tokens")
+
+
+def picture(window: MainWindow) -> None:
+    """A small picture and a short answer; then two pictures at once."""
+    window.add_user_message(
+        ChatMessage("user", "List the shapes from left to right.", attachments=(SHAPES_FILE,)),
+        {SHAPES: [shapes_image()]},
+    )
+    window.begin_reply()
+    window.append_text("A red circle, a blue square and a green circle.")
+    window.finish_reply(
+        ChatMessage(
+            "assistant",
+            "A red circle, a blue square and a green circle.",
+            footnote="read 41 tokens · first word 0.2 s · 180 tokens/s",
+        )
+    )
+    window.add_user_message(
+        ChatMessage("user", "Which is warmer?", attachments=(SHAPES_FILE, EVENING_FILE)),
+        {SHAPES: [shapes_image()], EVENING: [sunset_image()]},
+    )
+
+
+def progress(window: MainWindow) -> None:
+    """Before the first word."""
+    question = ChatMessage("user", "What moves?", attachments=(CLIP_FILE,))
+    window.add_user_message(question, {CLIP: clip_frames()})
+    window.begin_reply()
+    window.set_progress("Looking at the clip, 40 %", 0.4)
+    window.set_busy(True)
+
+
+def thinking(window: MainWindow) -> None:
+    """Thinking, opened, while it streams."""
+    window.add_user_message(ChatMessage("user", "How many are red?"), {})
+    window.begin_reply()
+    window.append_thinking("The person asks about red shapes.\nThere is a red circle at the left, ")
+    reply = window.transcript.reply
+    assert reply is not None
+    reply.thinking.button.click()
+    window.append_thinking("and nothing else is red, so the answer must be one. " * 3)
+    window.set_busy(True)
+
+
+def code(window: MainWindow) -> None:
+    """Headings, code, lists, a table, a quote."""
+    window.add_user_message(ChatMessage("user", "Why is this slow?\nIt takes an hour."), {})
+    window.begin_reply()
+    for start in range(0, len(RICH), 7):
+        window.append_text(RICH[start : start + 7])
+    window.finish_reply(ChatMessage("assistant", RICH, footnote=FIGURES))
+    window.transcript.verticalScrollBar().setValue(0)
+
+
+def long(window: MainWindow) -> None:
+    """Several turns, scrolled up, with the way back to the end; a long draft."""
+    for number in range(4):
+        window.add_user_message(ChatMessage("user", f"Question {number + 1}: and then?"), {})
+        window.begin_reply()
+        window.finish_reply(ChatMessage("assistant", PROSE, footnote=FIGURES))
+    window.transcript.verticalScrollBar().setValue(200)
+    window.set_draft("A question that goes on\nover several lines\nand is not sent yet.")
+
+
+def errors(window: MainWindow) -> None:
+    """A file that cannot be read, one that is being read, a failed answer, a stopped one."""
+    window.add_user_message(ChatMessage("user", "Tell me a long story."), {})
+    window.begin_reply()
+    window.finish_reply(
+        ChatMessage("assistant", "Once upon a time there was a", footnote=FIGURES, stopped=True)
+    )
+    window.add_user_message(ChatMessage("user", "And this?", attachments=(LONG_FILE,)), {})
+    window.begin_reply()
+    window.fail_reply(
+        "This clip needs about 5.2 GB and this computer has 3.1 GB free. Choose a shorter part of it."
+    )
+    window.add_chip(SHAPES)
+    window.update_chip(SHAPES, SHAPES_FILE, shapes_image(), [])
+    window.add_chip(BROKEN)
+    window.set_chip_problem(
+        BROKEN, "The file ends before the clip does. Export it again or choose another one."
+    )
+    window.add_chip(CLIP)
+    window.update_chip(CLIP, CLIP_FILE, QImage(), clip_frames())
+    window.add_chip(LONG_NAME)
+    window.set_draft("What about these?")
+
+
+STATES: dict[str, Callable[[MainWindow], None]] = {
+    state.__name__: state
+    for state in (first, chat, picture, progress, thinking, code, long, errors, drop)
+}

@@ -60,12 +60,13 @@ class Processor:
         settings = self._pictures()
         parts, grids = [], []
         for image in images:
-            height, width = image.shape[:2]
-            height, width = picture_size(height, width, settings, max_image_tokens)
-            values, grid = patches([resize(image, height, width)], settings)
+            size = picture_size(image.shape[0], image.shape[1], settings, max_image_tokens)
+            values, grid = patches([resize(image, *size)], settings)
             parts.append(values)
             grids.append(grid)
-        return np.concatenate(parts), np.array(grids, dtype=np.int64)
+        width = len(settings.mean) * settings.temporal_patch_size * settings.patch_size**2
+        nothing = np.empty((0, width), dtype=np.float32)
+        return np.concatenate([nothing, *parts]), np.array(grids, dtype=np.int64).reshape(-1, 3)
 
     def video(
         self,

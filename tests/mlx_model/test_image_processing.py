@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mlx_model.errors import MediaError
@@ -102,6 +103,7 @@ def test_a_ratio_of_200_is_read_and_one_beyond_is_refused_in_words() -> None:
         picture_size(2010, 10, settings(cases.PUBLISHED))
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 64))
 def test_a_token_limit_only_lowers_the_budget(height: int, width: int, tokens: int) -> None:
     if max(height, width) / min(height, width) > 3:
@@ -142,6 +144,7 @@ def test_an_odd_clip_repeats_its_last_frame() -> None:
     assert levels.mean(axis=(1, 2, 4)).tolist() == [[0, 100], [200, 200]]
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 768))
 def test_the_demo_models_frames_stay_small(height: int, width: int, count: int) -> None:
     if max(height, width) / min(height, width) > 2.5:

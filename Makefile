@@ -2,7 +2,7 @@
 # folder may have spaces in its name.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-only check format soak lock check-lock clean
+.PHONY: help run install test test-only check format tree soak lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -23,6 +23,7 @@ help:
 	@echo "make install  make .venv alone"
 	@echo "make soak     the long versions of the tests"
 	@echo "make format   put the code into the project's format"
+	@echo "make tree     write the README's tree of modules anew"
 	@echo "make lock     write the lock files anew from pyproject.toml"
 	@echo "make clean    remove .venv and everything that was built"
 
@@ -57,6 +58,10 @@ format:
 	@$(SETUP)/environment.py test
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
+
+tree:
+	@$(SETUP)/environment.py run
+	$(PYTHON) tools/readme_tree.py
 
 # UPGRADE=--upgrade takes newer versions; without it, pins that still fit stay.
 lock:

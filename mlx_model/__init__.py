@@ -26,6 +26,7 @@ from mlx_model.events import (
 from mlx_model.messages import (
     ImagePart,
     Message,
+    Part,
     ReplyRequest,
     ReplySettings,
     TextPart,
@@ -79,6 +80,7 @@ __all__ = [
     "MediaError",
     "Message",
     "Notice",
+    "Part",
     "Processor",
     "Progress",
     "PromptError",

@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.readme_tree import tree_block
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "mlx_model")
 MODULES = sorted(
@@ -132,6 +134,7 @@ def test_the_readme_has_one_line_for_each_module() -> None:
     assert not missing, f"README's tree lacks {missing}"
     stale = sorted(path for path in set(described) - real if path.startswith(PACKAGES))
     assert not stale, f"README's tree describes what is not there: {stale}"
+    assert tree_block() in (ROOT / "README.md").read_text(encoding="utf-8"), "run `make tree`"
     empty = sorted(path for path, text in described.items() if not text)
     assert not empty, f"README's tree says nothing about {empty}"
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_model.detokenizer import Detokenizer, TokenBytes
@@ -51,7 +51,7 @@ def test_control_tokens_are_silent_and_ordinary_added_tokens_are_their_text() ->
     assert pieces([end, think, VOCABULARY + 5]) == ["", THINK, ""]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, VOCABULARY - 1), max_size=40))
 def test_any_ids_give_what_decoding_at_once_gives(token_ids: list[int]) -> None:
     streamed = "".join(pieces(token_ids))

@@ -1,0 +1,202 @@
+"""Lines become commands, or a sentence that says what is wrong with them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlx_model.jsonl_requests import Ask, Cancel, Refused, parse_line
+from mlx_model.messages import (
+    ImagePart,
+    Message,
+    ReplyRequest,
+    ReplySettings,
+    TextPart,
+    VideoPart,
+)
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def parse(data: Any) -> Ask | Cancel | Refused:
+    return parse_line(json.dumps(data).encode())
+
+
+def test_the_shortest_request_has_the_promised_defaults() -> None:
+    command = parse({"id": 1, "messages": HELLO})
+    assert command == Ask(1, ReplyRequest((Message.text("user", "Hello"),), ReplySettings()))
+    assert isinstance(command, Ask)
+    chosen = command.request.settings
+    assert (chosen.max_tokens, chosen.thinking, chosen.temperature) == (1024, False, 0)
+
+
+def test_every_setting_arrives() -> None:
+    every = {
+        "max_tokens": 7,
+        "thinking": True,
+        "temperature": 0.7,
+        "top_p": 0.8,
+        "top_k": 20,
+        "min_p": 0.1,
+        "presence_penalty": 1.5,
+        "seed": 3,
+        "max_image_tokens": 64,
+        "video_fps": 1,
+        "max_frames": 8,
+    }
+    assert set(every) == set(ReplySettings.__dataclass_fields__)
+    command = parse({"id": "a", "messages": HELLO, **every})
+    assert isinstance(command, Ask)
+    assert command.request.settings == ReplySettings(**every)
+    assert isinstance(parse({"id": 1, "messages": HELLO, "seed": None}), Ask)
+
+
+def test_parts_keep_their_order_and_their_times() -> None:
+    content = [
+        {"type": "image", "path": "a b/ü.png"},
+        {"type": "text", "text": "and"},
+        {"type": "video", "path": "c.mp4", "start_s": 1, "end_s": 2.5, "fps": 4},
+        {"type": "video", "path": "d.mp4", "end_s": None},
+    ]
+    command = parse({"id": 1, "messages": [{"role": "user", "content": content}]})
+    assert isinstance(command, Ask)
+    assert command.request.messages[0].content == (
+        ImagePart(Path("a b/ü.png")),
+        TextPart("and"),
+        VideoPart(Path("c.mp4"), 1.0, 2.5, 4.0),
+        VideoPart(Path("d.mp4")),
+    )
+
+
+def test_roles_reasoning_and_tools_arrive() -> None:
+    call = {"name": "add", "arguments": {"a": 1}}
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "content": "", "reasoning": "Use the tool.", "tool_calls": [call]},
+        {"role": "tool", "content": "2"},
+    ]
+    tools = [{"name": "add"}]
+    command = parse({"id": 1, "messages": messages, "tools": tools})
+    assert isinstance(command, Ask)
+    assert [message.role for message in command.request.messages] == [m["role"] for m in messages]
+    assert command.request.messages[2].reasoning == "Use the tool."
+    assert command.request.messages[2].tool_calls == (call,)
+    assert command.request.tools == ({"name": "add"},)
+
+
+def test_cancel_names_the_reply() -> None:
+    assert parse({"id": 2, "cancel": 1}) == Cancel(2, 1)
+    assert parse({"id": "x", "cancel": "y"}) == Cancel("x", "y")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"hello",
+        b"{",
+        b'{"id": 1} {"id": 2}',
+        b'{"id": NaN}',
+        b"\xff\xfe{}",
+        b"[" * 100_000,
+        b"9" * 5000,
+    ],
+)
+def test_what_is_not_json_has_no_id(line: bytes) -> None:
+    command = parse_line(line)
+    assert isinstance(command, Refused)
+    assert command.id is None
+    assert "not JSON" in command.message
+
+
+@pytest.mark.parametrize(
+    "data", [[], 5, None, "id", {}, {"id": None}, {"id": 1.5}, {"id": True}, {"id": [1]}]
+)
+def test_without_a_usable_id_the_error_has_none(data: Any) -> None:
+    command = parse(data)
+    assert isinstance(command, Refused)
+    assert command.id is None
+
+
+def ask_with(**fields: Any) -> dict[str, Any]:
+    return {"id": 1, "messages": HELLO, **fields}
+
+
+def say(*content: Any, **fields: Any) -> dict[str, Any]:
+    return {"id": 1, "messages": [{"role": "user", "content": list(content), **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({"id": 1}, "messages"),
+        (ask_with(temprature=1), "temprature"),
+        (ask_with(prepare={"messages": HELLO}), "read ahead"),
+        ({"id": 1, "prepare": {"messages": HELLO}}, "read ahead"),
+        ({"id": 1, "cancel": 2, "messages": HELLO}, "messages"),
+        ({"id": 1, "cancel": None}, "cancel"),
+        (ask_with(max_tokens=0), "max_tokens"),
+        (ask_with(max_tokens=True), "max_tokens"),
+        (ask_with(max_tokens="9"), "max_tokens"),
+        (ask_with(max_tokens=1.5), "max_tokens"),
+        (ask_with(thinking=1), "thinking"),
+        (ask_with(temperature=-0.1), "temperature"),
+        (ask_with(temperature="hot"), "temperature"),
+        (ask_with(temperature=10**400), "temperature"),
+        (ask_with(top_p=1.1), "top_p"),
+        (ask_with(seed=-1), "seed"),
+        (ask_with(seed=2**64), "seed"),
+        (ask_with(video_fps=0), "video_fps"),
+        (ask_with(tools={}), "tools"),
+        ({"id": 1, "messages": {}}, "messages"),
+        ({"id": 1, "messages": ["Hello"]}, "messages"),
+        ({"id": 1, "messages": [{"role": "robot", "content": ""}]}, "role"),
+        ({"id": 1, "messages": [{"role": ["user"], "content": ""}]}, "role"),
+        ({"id": 1, "messages": [{"role": "user"}]}, "content"),
+        (say({"type": "text", "text": "Hi"}, name="Ann"), "name"),
+        (say({"type": "audio", "path": "a.wav"}), "type"),
+        (say({"type": "text"}), "text"),
+        (say({"type": "image"}), "path"),
+        (say({"type": "image", "path": ""}), "path"),
+        (say({"type": "image", "path": "a\0b"}), "path"),
+        (say({"type": "image", "path": "a.png", "start_s": 1}), "start_s"),
+        (say({"type": "video", "path": "a.mp4", "start_s": -1}), "start_s"),
+        (say({"type": "video", "path": "a.mp4", "fps": 0}), "fps"),
+        (say({"type": "text", "text": "\ud800"}), "text"),
+        (say("Hi"), "content"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_sentence(data: dict[str, Any], named: str) -> None:
+    command = parse(data)
+    assert isinstance(command, Refused)
+    assert command.id == 1
+    assert named in command.message
+    assert command.message.endswith(".")
+    assert "\n" not in command.message
+    assert json.dumps(command.message, ensure_ascii=False).encode()
+
+
+SCALARS = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3)
+JSON = st.recursive(
+    SCALARS | st.just("\ud800"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "type", "path", "x"]), inner)
+    ),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(["id", "messages", "cancel", "prepare", "seed", "tools", "max_tokens"])
+LINES = st.binary(max_size=30) | st.dictionaries(FIELDS, JSON).map(
+    lambda data: json.dumps(data).encode()
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(LINES)
+def test_no_line_is_too_strange(line: bytes) -> None:
+    assert isinstance(parse_line(line), Ask | Cancel | Refused)

@@ -27,6 +27,8 @@ _FORMATS = (
 )  # fmt: skip
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _WIDE_MODES = ("I", "F")
+_ORIENTATION_TAG = 0x0112
+_FIRST_QUARTER_TURN = 5
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff",
@@ -66,7 +68,8 @@ def probe_image(path: str | Path) -> ImageInfo:
     with open_picture(file) as image:
         try:
             width, height = image.size
-            if _orientation(image) >= 5:
+            # Pillow turns TIFF by itself and reports the upright size.
+            if image.format != "TIFF" and _orientation(image) >= _FIRST_QUARTER_TURN:
                 width, height = height, width
             return ImageInfo(width, height, int(getattr(image, "n_frames", 1)))
         except Exception as error:
@@ -115,7 +118,7 @@ def too_large(path: Path) -> MediaError:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(0x0112, 1))
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001  a broken EXIF block is no reason to refuse the picture
         return 1
 

@@ -1,0 +1,100 @@
+"""Makes tests/media: small clips and stills that our own libraries can read but not write.
+
+Run from the repository root, with ffmpeg (libx264, libx265, libvpx) on the path and pillow-heif
+installed:  python tools/reference/make_sample_media.py
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.mlx_model.numbered_frames import numbered_frame  # noqa: E402
+
+FOLDER = ROOT / "tests" / "media"
+FFMPEG = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-y"]
+H264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "30", "-bf", "2"]
+HEVC = ["-c:v", "libx265", "-x265-params", "log-level=error", "-tag:v", "hvc1", "-crf", "32"]
+
+
+def ffmpeg(*arguments: str) -> None:
+    subprocess.run([*FFMPEG, *arguments], check=True)
+
+
+def write_frames(folder: Path, count: int, turned: bool = False) -> str:
+    """Numbered PNG files; `turned` lays them on their side, as a phone's sensor does."""
+    for number in range(count):
+        frame = numbered_frame(number)
+        Image.fromarray(np.rot90(frame) if turned else frame).save(folder / f"{number:03}.png")
+    return str(folder / "%03d.png")
+
+
+def steady(name: str, rate: str, count: int, *codec: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        pattern = write_frames(Path(folder), count)
+        ffmpeg("-framerate", rate, "-i", pattern, *codec, str(FOLDER / name))
+
+
+def rotated() -> None:
+    """Stored on its side, with the mark that tells players to turn it."""
+    with tempfile.TemporaryDirectory() as folder:
+        pattern = write_frames(Path(folder), 30, turned=True)
+        flat = str(Path(folder) / "flat.mp4")
+        ffmpeg("-framerate", "15", "-i", pattern, *H264, flat)
+        ffmpeg(
+            *("-i", flat, "-c", "copy", "-metadata:s:v", "rotate=90"),
+            str(FOLDER / "rotated.mp4"),
+        )
+
+
+def uneven() -> None:
+    """Thirty frames in a second, one held for three seconds, thirty more in a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_frames(Path(folder), 61)
+        lines = []
+        for number in range(61):
+            lines += [
+                f"file '{folder}/{number:03}.png'",
+                f"duration {3 if number == 30 else 1 / 30}",
+            ]
+        table = Path(folder) / "frames.txt"
+        table.write_text("\n".join(lines))
+        ffmpeg(
+            *("-f", "concat", "-safe", "0", "-i", str(table), "-fps_mode", "vfr"),
+            *("-video_track_timescale", "30000", *H264),
+            str(FOLDER / "uneven.mp4"),
+        )
+
+
+def stills() -> None:
+    """An upright picture, and one on its side with the mark that turns it, as phones write them."""
+    pillow_heif.register_heif_opener()
+    Image.fromarray(numbered_frame(5)).save(FOLDER / "photo.heic", quality=90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sideways = Image.fromarray(np.ascontiguousarray(np.rot90(numbered_frame(6))))
+    sideways.save(FOLDER / "turned.heic", quality=90, exif=exif.tobytes())
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    steady("h264.mp4", "25", 100, *H264, "-movflags", "+faststart")
+    steady("hevc.mov", "30000/1001", 60, *HEVC)
+    steady("vp9.webm", "24", 48, "-c:v", "libvpx-vp9", "-crf", "40", "-b:v", "0")
+    rotated()
+    uneven()
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", "-b:a", "32k", str(FOLDER / "sound.m4a"))
+    stills()
+    for file in sorted(FOLDER.iterdir()):
+        print(file.relative_to(ROOT), file.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

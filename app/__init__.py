@@ -1,1 +1,1 @@
-"""The window: what is seen and clicked, the conversation, and the thread that the engine runs on."""
+"""The window: what is seen and clicked, the conversation, and the thread the engine runs on."""

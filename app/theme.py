@@ -54,9 +54,9 @@ class CodeColours:
 class Colours:
     """One set of colours as `#RRGGBB`.
 
-    `page`, `side`, `card`, `user`, `code` and `selected` are grounds; `text`, `dim`, `accent`, `ok` and
-    `warn` are drawn on them; `on_accent` is drawn on `accent`. `shadow` is black for light and dark,
-    with its own strength.
+    `page`, `side`, `card`, `user`, `code` and `selected` are grounds; `text`, `dim`, `accent`, `ok`
+    and `warn` are drawn on them; `on_accent` is drawn on `accent`. `shadow` is black for light and
+    dark, with its own strength.
     """
 
     page: str
@@ -94,7 +94,7 @@ LIGHT: Final = Colours(
     ok="#2E7D4F",
     warn="#8A5E00",
     shadow="#3A2A18",
-    shadow_strength=0.09,
+    shadow_strength=0.075,
     syntax=CodeColours(
         keyword="#A03A6B", string="#3B6E37", number="#8A4B12", comment="#766F66", name="#2A5FA5"
     ),

@@ -1,7 +1,7 @@
 """The menus and their shortcuts.
 
-Qt turns Ctrl into Command on macOS. Where the desktop has no menu bar at the top of the screen, the same
-menus open from the window's header.
+Qt turns Ctrl into Command on macOS. Where the desktop has no menu bar at the top of the screen, the
+same menus open from the window's header.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What the engine tells while it replies: frozen, free of arrays, safe to hand to another thread."""
+"""What the engine tells while it replies: frozen, free of arrays, safe to give to another thread."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ FinishReason = Literal["stop", "length", "cancelled", "context_full"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Work before the first word: "looking" counts patches of pictures and clips, "reading" tokens."""
+    """Work before the first word: "looking" counts patches, "reading" counts tokens."""
 
     stage: Stage
     done: int

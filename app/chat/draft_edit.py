@@ -83,7 +83,7 @@ class DraftEdit(QPlainTextEdit):
         return source.hasImage() or bool(local_files(source)) or source.hasText()
 
     def insertFromMimeData(self, source: QMimeData) -> None:
-        # A file copied in a file manager comes with an icon as its image: the file is what is meant.
+        # A file copied in a file manager comes with an icon as its image; the file is meant.
         files = local_files(source)
         if files:
             self.files_offered.emit(files)

@@ -21,10 +21,10 @@ _HALF_MARKER = re.compile(r"^\s*([-=*+#>|_~]+|\d{1,9}[.)]?)\s*$")
 
 @dataclass(frozen=True, slots=True)
 class MarkdownBlock:
-    """A run of Markdown that is drawn as one: prose with its lists and tables, or one fenced block.
+    """A run of Markdown that is drawn as one: prose, lists and tables, or one fenced block.
 
-    `text` is Markdown source for "text", the bare code for "code". `joined` marks the continuation of
-    a list that was cut, which needs no gap above it.
+    `text` is Markdown source for "text", the bare code for "code". `joined` marks the continuation
+    of a list that was cut, which needs no gap above it.
     """
 
     kind: BlockKind

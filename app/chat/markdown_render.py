@@ -1,7 +1,7 @@
 """Draws Markdown into a text document with the formats of the theme.
 
-Parses with markdown-it (tags are kept as text, never interpreted; pictures are shown as their words,
-never loaded). Appends only: what a document already holds is not touched.
+Parses with markdown-it (tags are kept as text, never interpreted; pictures are shown as their
+words, never loaded). Appends only: what a document already holds is not touched.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ LIST_INDENT_PX = 22
 QUOTE_INDENT_PX = 16
 CELL_PADDING_PX = 6
 
-# Marks for `text_marks`, which paints them: on blocks quote depth, rule and list marker, on text the
-# chip behind code.
+# Marks for `text_marks`, which paints them: on blocks quote depth, rule and list marker, on text
+# the chip behind code.
 QUOTE_DEPTH = QTextFormat.Property.UserProperty.value + 1
 IS_RULE = QTextFormat.Property.UserProperty.value + 2
 LIST_MARKER = QTextFormat.Property.UserProperty.value + 3
@@ -94,7 +94,7 @@ class MarkdownRenderer:
         self._cursor.endEditBlock()
 
     def append_plain(self, text: str, *, follows: bool = False) -> None:
-        """Add text as it is, a paragraph for each line; the first one `follows` on the same line."""
+        """Add text as it is, a paragraph a line; the first one may follow on the same line."""
         self._cursor.beginEditBlock()
         for number, line in enumerate(text.split("\n")):
             self._gap = 0

@@ -140,7 +140,7 @@ class TextBlock(QTextBrowser):
         data.setText(self.textCursor().selection().toPlainText())
         return data
 
-    def loadResource(self, kind: int, name: QUrl) -> Any:
+    def loadResource(self, kind: int, name: QUrl | str) -> Any:
         # Never read a file or the network because an answer says so.
         return None
 

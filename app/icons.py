@@ -1,7 +1,7 @@
 """Phosphor outline icons in the colours of the theme.
 
-Names are Phosphor's own without the family, such as "copy" or "arrow-up"; a suffix as in "stop-fill"
-or "arrow-up-bold" picks another weight.
+Names are Phosphor's own without the family, such as "copy" or "arrow-up"; a suffix as in
+"stop-fill" or "arrow-up-bold" picks another weight.
 """
 
 import qtawesome

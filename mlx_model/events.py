@@ -1,4 +1,4 @@
-"""What the engine tells while it replies: frozen, free of arrays, safe to give to another thread."""
+"""What the engine tells while it replies: frozen, free of arrays, safe to pass between threads."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -5,7 +5,7 @@ import mlx.nn as nn
 
 from mlx_model.cache import KeyValueCache
 from mlx_model.config import TextConfig
-from mlx_model.layers import RMSNorm
+from mlx_model.layers import Linear, RMSNorm
 from mlx_model.rope import Rotation
 
 
@@ -20,10 +20,10 @@ class Attention(nn.Module):
         self.scale = config.head_dim**-0.5
         width = config.hidden_size
         # Each head's rows in q_proj are its query, then its output gate.
-        self.q_proj = nn.Linear(width, self.heads * self.head_dim * 2, bias=False)
-        self.k_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
-        self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
-        self.o_proj = nn.Linear(self.heads * self.head_dim, width, bias=False)
+        self.q_proj = Linear(width, self.heads * self.head_dim * 2)
+        self.k_proj = Linear(width, self.kv_heads * self.head_dim)
+        self.v_proj = Linear(width, self.kv_heads * self.head_dim)
+        self.o_proj = Linear(self.heads * self.head_dim, width)
         self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
 

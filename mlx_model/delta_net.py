@@ -12,7 +12,7 @@ import mlx.nn as nn
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig
-from mlx_model.layers import GatedRMSNorm, silu
+from mlx_model.layers import GatedRMSNorm, Linear, silu
 
 _CHUNK_TOKENS = 64
 _L2_EPS = 1e-6
@@ -53,17 +53,16 @@ class GatedDeltaNet(nn.Module):
         self.kernel = config.linear_conv_kernel_dim
         keys = self.key_heads * self.key_dim
         values = self.value_heads * self.value_dim
-        self.splits = [keys, 2 * keys]
         channels = 2 * keys + values
-        self.in_proj_qkv = nn.Linear(config.hidden_size, channels, bias=False)
-        self.in_proj_z = nn.Linear(config.hidden_size, values, bias=False)
-        self.in_proj_b = nn.Linear(config.hidden_size, self.value_heads, bias=False)
-        self.in_proj_a = nn.Linear(config.hidden_size, self.value_heads, bias=False)
+        self.in_proj_qkv = Linear(config.hidden_size, channels)
+        self.in_proj_z = Linear(config.hidden_size, values)
+        self.in_proj_b = Linear(config.hidden_size, self.value_heads)
+        self.in_proj_a = Linear(config.hidden_size, self.value_heads)
         self.conv1d = DepthwiseConv(channels, self.kernel)
         self.A_log = mx.zeros((self.value_heads,))
         self.dt_bias = mx.zeros((self.value_heads,))
         self.norm = GatedRMSNorm(self.value_dim, config.rms_norm_eps)
-        self.out_proj = nn.Linear(values, config.hidden_size, bias=False)
+        self.out_proj = Linear(values, config.hidden_size)
 
     def __call__(self, x: mx.array, cache: DeltaNetCache) -> mx.array:
         """Shapes: x [1, T, hidden] -> the same; replaces the state and the tail in `cache`."""
@@ -91,11 +90,11 @@ class GatedDeltaNet(nn.Module):
         window = mx.concatenate([tail, mixed], axis=1)
         cache.conv_tail = window[:, tokens:]
         activated = silu(self.conv1d(window)).astype(mx.float32)
-        queries, keys, values = mx.split(activated, self.splits, axis=-1)
-        queries = queries.reshape(1, tokens, self.key_heads, self.key_dim)
-        keys = keys.reshape(1, tokens, self.key_heads, self.key_dim)
+        both, values = mx.split(activated, [2 * self.key_heads * self.key_dim], axis=-1)
+        both = unit_length(both.reshape(1, tokens, 2 * self.key_heads, self.key_dim))
+        queries, keys = mx.split(both, 2, axis=2)
         values = values.reshape(1, tokens, self.value_heads, self.value_dim)
-        return unit_length(queries) * self.key_dim**-0.5, unit_length(keys), values
+        return queries * self.key_dim**-0.5, keys, values
 
 
 def unit_length(x: mx.array) -> mx.array:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mlx_model.cache import SequenceCache
 from mlx_model.config import ModelConfig
 from mlx_model.language import LanguageModel
+from mlx_model.layers import Linear
 from mlx_model.rope import RotaryPositions, media_position_ids
 from mlx_model.vision import VisionModel
 
@@ -36,7 +37,7 @@ class Model(nn.Module):
         self.config = config
         self.model = Trunk(config)
         if not config.text.tie_word_embeddings:
-            self.lm_head = nn.Linear(config.text.hidden_size, config.text.vocab_size, bias=False)
+            self.lm_head = Linear(config.text.hidden_size, config.text.vocab_size)
         self._rotary = RotaryPositions(config.text.rope)
 
     def make_cache(self) -> SequenceCache:

@@ -1,6 +1,7 @@
 """The files that go with the next question, as chips above the text.
 
-A chip is first "reading", then says what the file is and costs, or in a sentence why it cannot be sent.
+A chip is first "reading", then says what the file is and costs, or in a sentence why it cannot be
+sent.
 """
 
 from pathlib import Path
@@ -30,9 +31,10 @@ _THUMB = QRect(5, 8, 38, 30)
 _THUMB_RADIUS = 6
 _TEXT_LEFT_PX = 52
 _REMOVE_PX = 20
-_WIDEST_PX = 260
+_WIDEST_PX = 280
 _GAP_PX = 8
 _MOST_HEIGHT_PX = 46 * 2 + _GAP_PX + 20
+_SCROLL_BAR_PX = 14
 _CHIP_CELLS = 3
 
 
@@ -95,15 +97,16 @@ class AttachmentChip(QWidget):
         theme = self._themes.theme
         metrics = QFontMetricsF(theme.font("note"))
         line_px = round(metrics.height() + 3)
-        frame = _TEXT_LEFT_PX + _REMOVE_PX + 8
-        natural = max(metrics.horizontalAdvance(text) for text in (self._name, self._line))
+        frame = _TEXT_LEFT_PX + 12
+        name_px = metrics.horizontalAdvance(self._name) + _REMOVE_PX
+        natural = max(name_px, metrics.horizontalAdvance(self._line))
         if not self.problem:
             self._rows = [self._line]
-            return min(width, _WIDEST_PX, round(natural) + frame + 4), 2 * line_px + 10
+            return min(width, _WIDEST_PX, round(natural) + frame), 2 * line_px + 10
         room = min(width - frame, max(_WIDEST_PX, round(natural)))
         self._rows = _wrapped(self._line, metrics, room)
-        used = max(metrics.horizontalAdvance(text) for text in (self._name, *self._rows))
-        return min(width, round(used) + frame + 4), (1 + len(self._rows)) * line_px + 10
+        used = max(name_px, *(metrics.horizontalAdvance(text) for text in self._rows))
+        return min(width, round(used) + frame), (1 + len(self._rows)) * line_px + 10
 
     def _describe(self) -> None:
         self.setAccessibleName(f"{self._name}, {self._line}")
@@ -196,8 +199,9 @@ class AttachmentChips(QScrollArea):
         self.viewport().setAutoFillBackground(False)
         self.setAccessibleName("Attachments")
         self._page = QWidget()
-        self._page.setAutoFillBackground(False)
         self.setWidget(self._page)
+        # setWidget switches this on, and the ground would cover the card.
+        self._page.setAutoFillBackground(False)
 
     @property
     def attachments(self) -> list[Attachment]:
@@ -215,7 +219,7 @@ class AttachmentChips(QScrollArea):
         return [chip.path.name for chip in self.chips if chip.problem]
 
     def add(self, path: Path) -> None:
-        """A chip for a file about which nothing is known yet; a file already there is left alone."""
+        """A chip for a file of which nothing is known yet; a file already there is left alone."""
         if self._chip(path) is None:
             chip = AttachmentChip(self._themes, path, self._page)
             chip.remove_requested.connect(self.on_remove_requested)
@@ -251,6 +255,12 @@ class AttachmentChips(QScrollArea):
         """Place the chips in rows for a width; the height to give this area, 0 without chips."""
         if not self.chips:
             return 0
+        height = self._place_in_rows(width)
+        if height > _MOST_HEIGHT_PX:  # room for the scroll bar beside the chips
+            height = self._place_in_rows(width - _SCROLL_BAR_PX)
+        return min(height, _MOST_HEIGHT_PX)
+
+    def _place_in_rows(self, width: int) -> int:
         left = top = row_height = 0
         for chip in self.chips:
             chip_width, chip_height = chip.size_for(width)
@@ -260,7 +270,7 @@ class AttachmentChips(QScrollArea):
             left += chip_width + _GAP_PX
             row_height = max(row_height, chip_height)
         self._page.resize(width, top + row_height)
-        return min(top + row_height, _MOST_HEIGHT_PX)
+        return top + row_height
 
     def _chip(self, path: Path) -> AttachmentChip | None:
         return next((chip for chip in self.chips if chip.path == path), None)

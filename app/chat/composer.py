@@ -18,15 +18,16 @@ _PADDING_PX = 12
 _TEXT_SIDE_PX = 16
 _ABOVE_PX = 4
 _BELOW_PX = 30
-_SHADOW_REACH_PX = 16
-_SHADOW_DROP_PX = 4
+_SHADOW_REACH_PX = 20
+_SHADOW_DROP_PX = 5
 
 
 class Composer(QWidget):
     """The card at the bottom of the window, centred, with room for its shadow and a line of status.
 
     Signals:
-        send_requested(str, object, bool): text, list of Attachment, and whether to think first.
+        send_requested(str, object, bool): text, list of the Attachments known so far, and whether
+            to think first. Chips may still be pending or have a problem: the receiver decides.
         stop_requested(): the round button was pressed while a reply is being written.
         attach_requested(): the + button.
     """
@@ -87,7 +88,7 @@ class Composer(QWidget):
     def set_status(self, text: str) -> None:
         """The line below the card."""
         self._status = text
-        self._show_status(text)
+        self.status.setText(text)
 
     def set_placeholder(self, text: str) -> None:
         """What the empty field says."""
@@ -98,21 +99,14 @@ class Composer(QWidget):
         self.draft.clear()
         self.chips.clear()
 
-    def _show_status(self, text: str, tone: str = "dim") -> None:
-        self.status.setText(text)
-        if self.status.property("tone") != tone:
-            self.status.setProperty("tone", tone)
-            self.status.style().unpolish(self.status)
-            self.status.style().polish(self.status)
-
     def _has_content(self) -> bool:
-        return bool(self.draft.toPlainText().strip() or self.chips.attachments)
+        return bool(self.draft.toPlainText().strip() or self.chips.chips)
 
     @Slot()
     def on_content_changed(self) -> None:
         """Text, chips or the theme changed: measure again."""
         self.send_button.setEnabled(self._is_busy or self._has_content())
-        self._show_status(self._status)
+        self.status.setText(self._status)
         self.updateGeometry()
         self._lay_out()
 
@@ -132,15 +126,9 @@ class Composer(QWidget):
 
     @Slot()
     def on_send_pressed(self) -> None:
-        """Send if there is something to send and nothing is in the way; otherwise say what is."""
+        """Ask to send what is there; not while an answer is being written."""
         if self._is_busy:
-            self._show_status("An answer is being written: wait for it, or press Esc to stop it.")
-            return
-        if self.chips.problems:
-            self._show_status(f"Remove {self.chips.problems[0]} first: it cannot be sent.", "warn")
-            return
-        if self.chips.pending:
-            self._show_status(f"Still reading {self.chips.pending[0]}.")
+            self.status.setText("An answer is being written: wait for it, or press Esc to stop it.")
             return
         if self._has_content():
             self.send_requested.emit(
@@ -200,12 +188,11 @@ class Composer(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         card = self._card()
         painter.setPen(Qt.PenStyle.NoPen)
-        # Rings of the shadow colour, each a little larger: soft, and cheap enough for every repaint.
-        painter.setBrush(translucent(colours.shadow, colours.shadow_strength / _SHADOW_REACH_PX))
+        # Rings of the shadow colour, the larger the fainter: soft, and cheap enough for a repaint.
+        strength = 2 * colours.shadow_strength / _SHADOW_REACH_PX**2
         for reach in range(_SHADOW_REACH_PX, 0, -1):
-            ring = card.adjusted(-reach, -reach / 2, reach, reach).translated(
-                0, _SHADOW_DROP_PX / 2
-            )
+            painter.setBrush(translucent(colours.shadow, strength * (_SHADOW_REACH_PX - reach)))
+            ring = card.adjusted(-reach, -reach, reach, reach).translated(0, _SHADOW_DROP_PX)
             painter.drawRoundedRect(ring, RADIUS_COMPOSER + reach, RADIUS_COMPOSER + reach)
         painter.setPen(QPen(QColor(colours.line), 1))
         painter.setBrush(QColor(colours.card))

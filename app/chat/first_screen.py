@@ -3,6 +3,8 @@
 The samples' pictures and questions are given to it; until then it draws three shapes of its own.
 """
 
+import sys
+
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import (
     QColor,
@@ -28,6 +30,8 @@ _PICTURE_PX = 96
 _CARD_GAP_PX = 10
 _LINE_WIDTH_PX = 446
 _CELLS = 10
+_COMPUTER = "Mac" if sys.platform == "darwin" else "computer"
+_WORDS = (f"Pictures and clips are read on this {_COMPUTER}.", "Nothing leaves it.")
 
 
 class SampleCard(ThemedButton):
@@ -54,8 +58,8 @@ class SampleCard(ThemedButton):
 
     def sizeHint(self) -> QSize:
         theme = self.themes.theme
-        words = round(QFontMetricsF(theme.font("small")).height() * 1.25)
-        height = _CARD_PADDING_PX * 2 + _PICTURE_PX + 8 + words * 3 + 4
+        line_px = QFontMetricsF(theme.font("small")).lineSpacing()
+        height = round(_CARD_PADDING_PX * 2 + _PICTURE_PX + 10 + line_px * 3 + 6)
         return QSize(_CARD_WIDTH_PX + 2 * FOCUS_WIDTH, height + 2 * FOCUS_WIDTH)
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -76,8 +80,8 @@ class SampleCard(ThemedButton):
             self._paint_shapes(painter, picture)
         painter.restore()
         title_font = theme.font("small", QFont.Weight.DemiBold)
-        row_px = QFontMetricsF(title_font).height() * 1.25
-        row = QRectF(inner.left(), picture.bottom() + 8, inner.width(), row_px)
+        row_px = QFontMetricsF(title_font).lineSpacing()
+        row = QRectF(inner.left(), picture.bottom() + 10, inner.width(), row_px)
         painter.setFont(title_font)
         painter.setPen(QColor(colours.text))
         painter.drawText(
@@ -85,7 +89,7 @@ class SampleCard(ThemedButton):
         )
         painter.setFont(theme.font("small"))
         painter.setPen(QColor(colours.dim))
-        rest = QRectF(inner.left(), row.bottom() + 1, inner.width(), row_px * 2)
+        rest = QRectF(inner.left(), row.bottom() + 4, inner.width(), row_px * 2 + 4)
         wrapped = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop
         if self._question:
             painter.drawText(rest, int(wrapped), f"“{self._question}”")
@@ -129,7 +133,6 @@ class FirstScreen(QWidget):
         self.title = ThemedLabel(themes, "title", parent=self)
         self.title.setText("Chat with what you see")
         self.line = ThemedLabel(themes, "transcript", "dim", parent=self)
-        self.line.setText("Pictures and clips are read on this computer. Nothing leaves it.")
         for label in (self.title, self.line):
             label.setAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
             label.setWordWrap(True)
@@ -167,6 +170,8 @@ class FirstScreen(QWidget):
             return
         text_width = min(width, max(_LINE_WIDTH_PX, self.title.sizeHint().width()))
         title = self.title.heightForWidth(min(width, 640))
+        in_one_line = self.line.fontMetrics().horizontalAdvance(" ".join(_WORDS)) < text_width
+        self.line.setText((" " if in_one_line else "\n").join(_WORDS))
         line = self.line.heightForWidth(text_width)
         cards = self.picture_card.sizeHint()
         total = title + 16 + line + 24 + cards.height()

@@ -3,7 +3,7 @@
 They draw images they are given; they read no file.
 """
 
-from PySide6.QtCore import QRect, QRectF, QSize, QSizeF, Qt, Slot
+from PySide6.QtCore import QRect, QRectF, QSize, Qt, Slot
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
@@ -12,7 +12,8 @@ from app.conversation.message import Attachment
 from app.theme import RADIUS_CARD, translucent
 from app.theme_source import ThemeSource
 
-_PICTURE_BOX = QSizeF(360, 280)
+_WIDEST_PX = 360
+_TALLEST_PX = 280
 _MOST_ENLARGED = 2.0
 _CLIP_WIDTH_PX = 420
 _STRIP_PX = 66
@@ -21,12 +22,12 @@ _FOOTER_SIDE_PX = 12
 MOST_CELLS = 10
 
 
-def picture_size(pixels: QSize, box: QSizeF, column_px: int) -> QSize:
-    """How large a picture is shown: inside `box` and the column, small ones enlarged a little."""
+def picture_size(pixels: QSize, column_px: int) -> QSize:
+    """How large a picture is shown: whole, inside the column, small ones enlarged a little."""
     if pixels.isEmpty():
         return QSize(0, 0)
-    width = min(box.width(), column_px)
-    scale = min(width / pixels.width(), box.height() / pixels.height(), _MOST_ENLARGED)
+    width = min(_WIDEST_PX, column_px)
+    scale = min(width / pixels.width(), _TALLEST_PX / pixels.height(), _MOST_ENLARGED)
     return QSize(max(1, round(pixels.width() * scale)), max(1, round(pixels.height() * scale)))
 
 
@@ -97,9 +98,9 @@ class PictureTile(QWidget):
         )
         themes.changed.connect(self.on_theme_changed)
 
-    def size_for(self, column_px: int, box: QSizeF = _PICTURE_BOX) -> QSize:
-        """The size to show it in, inside a column and a box."""
-        return picture_size(self.pixels, box, column_px)
+    def size_for(self, column_px: int) -> QSize:
+        """The size to show it in where it stands alone, inside a column."""
+        return picture_size(self.pixels, column_px)
 
     @Slot()
     def on_theme_changed(self) -> None:

@@ -18,7 +18,7 @@ from app.chat.markdown_render import (
 from app.theme import Theme
 
 _CHIP_RADIUS = 5
-_CHIP_SIDE_PX = 3
+_CHIP_SIDE_PX = 2.5
 _MARKER_SPACE_PX = 8
 _BULLET_RADIUS = 2.3
 
@@ -89,10 +89,12 @@ def _paint_chips(painter: QPainter, block: QTextBlock, origin: QPointF, theme: T
     layout = block.layout()
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(theme.colours.user))
-    for piece in block.textFormats():
-        if not piece.format.boolProperty(IS_CODE):
+    for item in block:
+        piece = item.fragment()
+        if not piece.charFormat().boolProperty(IS_CODE):
             continue
-        position, end = piece.start, piece.start + piece.length
+        position = piece.position() - block.position()
+        end = position + piece.length()
         while position < end:
             line = layout.lineForTextPosition(position)
             stop = min(end, line.textStart() + line.textLength())

@@ -85,10 +85,10 @@ class ThinkingFold(QWidget):
 
     def finish(self, text: str, seconds: float | None) -> None:
         """The whole reasoning is `text` and took `seconds`."""
-        self._pieces = [text]
+        self._pieces = [text.strip()]
         self._button.set_label("Thought" if seconds is None else f"Thought for {seconds:.1f} s")
         if self._button.isChecked():
-            self._text.show_plain(text)
+            self._text.show_plain(self.text)
 
     def height_for(self, width: int) -> int:
         """Place the line and, when open, the text; the height of both."""
@@ -107,7 +107,7 @@ class ThinkingFold(QWidget):
     def on_toggled(self, is_open: bool) -> None:
         """Show or hide the text."""
         if is_open:
-            self._text.show_plain(self.text.strip())
+            self._text.show_plain(self.text.lstrip())
         self._text.setVisible(is_open)
         self._button.update()
         self.height_changed.emit()

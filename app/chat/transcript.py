@@ -48,8 +48,9 @@ class Transcript(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.viewport().setAutoFillBackground(False)
         self._page = QWidget()
-        self._page.setAutoFillBackground(False)
         self.setWidget(self._page)
+        # setWidget switches this on, and the ground would cover the card.
+        self._page.setAutoFillBackground(False)
         self.jump_button = PillButton(
             themes, "Jump to latest", icon_name="arrow-down", height=30, parent=self
         )

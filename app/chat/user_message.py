@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import QRect, QRectF, QSizeF, Qt
+from PySide6.QtCore import QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
@@ -20,7 +20,8 @@ _BUBBLE_SHARE = 0.86
 _BUBBLE_SIDE_PX = 14
 _BUBBLE_TOP_PX = 7
 _BUBBLE_BOTTOM_PX = 10
-_SMALL_BOX = QSizeF(220, 160)
+_ROW_HEIGHT_PX = 160
+_ROW_WIDTHS_PX = (96, 280)
 
 
 class UserMessage(QWidget):
@@ -46,8 +47,9 @@ class UserMessage(QWidget):
                 image = images[0] if images else QImage()
                 self.pictures.append(PictureTile(themes, attachment, image, self))
         self.caption = ThemedLabel(themes, "note", "dim", parent=self)
-        self.caption.setText(_caption(message))
-        self.caption.setVisible(bool(self.caption.text()))
+        self.caption.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self._caption = _caption(message)
+        self.caption.setVisible(bool(self.pictures))
         self.text = TextBlock(themes, parent=self)
         self.text.setAccessibleName("Question")
         self.text.show_plain(message.text)
@@ -87,7 +89,7 @@ class UserMessage(QWidget):
         rows: list[list[tuple[PictureTile, int, int]]] = [[]]
         used = 0
         for tile in self.pictures:
-            size = tile.size_for(width) if alone else tile.size_for(width, _SMALL_BOX)
+            size = tile.size_for(width) if alone else _size_in_row(tile, width)
             if rows[-1] and used + size.width() > width:
                 rows.append([])
                 used = 0
@@ -101,9 +103,17 @@ class UserMessage(QWidget):
                 left += tile_width + _GAP_PX
             top += max(item[2] for item in row) + _GAP_PX
         caption_height = self.caption.sizeHint().height()
-        caption_width = min(width, self.caption.sizeHint().width())
-        self.caption.setGeometry(right - caption_width, top - 3, caption_width, caption_height)
+        self.caption.setGeometry(BLEED_PX, top - 3, width, caption_height)
+        self._show_caption(width)
         return top - 3 + caption_height + _GAP_PX
+
+    def _show_caption(self, width: int) -> None:
+        """Cut the name, not the figures, where both do not fit."""
+        name, figures = self._caption
+        metrics = self.caption.fontMetrics()
+        free = width - metrics.horizontalAdvance(wording.SEPARATOR + figures)
+        shown = metrics.elidedText(name, Qt.TextElideMode.ElideMiddle, free)
+        self.caption.setText(wording.joined(shown, figures))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if self.text.isHidden():
@@ -115,15 +125,20 @@ class UserMessage(QWidget):
         painter.drawRoundedRect(QRectF(self._bubble), RADIUS_BUBBLE, RADIUS_BUBBLE)
 
 
-def _caption(message: ChatMessage) -> str:
-    """What was sent of the pictures, in one line; clips say it themselves."""
+def _size_in_row(tile: PictureTile, column_px: int) -> QSize:
+    """Pictures side by side are equally high; very wide and very tall ones show their middle."""
+    narrowest, widest = _ROW_WIDTHS_PX
+    width = round(tile.pixels.width() * _ROW_HEIGHT_PX / max(1, tile.pixels.height()))
+    return QSize(min(column_px, widest, max(narrowest, width)), _ROW_HEIGHT_PX)
+
+
+def _caption(message: ChatMessage) -> tuple[str, str]:
+    """What was sent of the pictures: a name or a count, and figures. Clips say it themselves."""
     pictures = [item for item in message.attachments if item.kind == "image"]
     if len(pictures) == 1:
         only = pictures[0]
-        return wording.joined(only.name, wording.extent(only), wording.cost(only))
-    if not pictures:
-        return ""
+        return only.name, wording.joined(wording.extent(only), wording.cost(only))
     counts = [item.token_count for item in pictures]
     known = [count for count in counts if count is not None]
     tokens = wording.counted(sum(known), "token") if len(known) == len(counts) else ""
-    return wording.joined(wording.counted(len(pictures), "picture"), tokens)
+    return wording.counted(len(pictures), "picture"), tokens

@@ -23,8 +23,8 @@ CLIP_FILE = Attachment(
 )
 
 PROSE = (
-    "The cyclist leaves the main road at `0:17.5`, just after the white van passes at `0:14.0`. On the "
-    "corner there is a bakery with a **green awning**, and a bicycle stand in front of it.\n\n"
+    "The cyclist leaves the main road at `0:17.5`, just after the white van passes at `0:14.0`. On "
+    "the corner there is a bakery with a **green awning**, and a bicycle stand in front of it.\n\n"
     "They stop briefly at `0:21.0` before going uphill."
 )
 FIGURES = "read 41 of 2,990 · first word 0.4 s · 24 tokens/s"
@@ -207,7 +207,7 @@ def errors(window: MainWindow) -> None:
     window.add_user_message(ChatMessage("user", "And this?", attachments=(LONG_FILE,)), {})
     window.begin_reply()
     window.fail_reply(
-        "This clip needs about 5.2 GB and this computer has 3.1 GB free. Choose a shorter part of it."
+        "This clip needs about 5.2 GB and 3.1 GB are free. Choose a shorter part of it."
     )
     window.add_chip(SHAPES)
     window.update_chip(SHAPES, SHAPES_FILE, shapes_image(), [])

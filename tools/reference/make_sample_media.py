@@ -32,7 +32,7 @@ def write_frames(folder: Path, count: int, turned: bool = False) -> str:
     """Numbered PNG files; `turned` lays them on their side, as a phone's sensor does."""
     for number in range(count):
         frame = numbered_frame(number)
-        Image.fromarray(np.rot90(frame) if turned else frame).save(folder / f"{number:03}.png")
+        Image.fromarray(np.rot90(frame, -1) if turned else frame).save(folder / f"{number:03}.png")
     return str(folder / "%03d.png")
 
 
@@ -56,19 +56,12 @@ def rotated() -> None:
 
 def uneven() -> None:
     """Thirty frames in a second, one held for three seconds, thirty more in a second."""
+    seconds = "if(lte(N,30),N/30,4+(N-31)/30)"
     with tempfile.TemporaryDirectory() as folder:
-        write_frames(Path(folder), 61)
-        lines = []
-        for number in range(61):
-            lines += [
-                f"file '{folder}/{number:03}.png'",
-                f"duration {3 if number == 30 else 1 / 30}",
-            ]
-        table = Path(folder) / "frames.txt"
-        table.write_text("\n".join(lines))
+        pattern = write_frames(Path(folder), 61)
         ffmpeg(
-            *("-f", "concat", "-safe", "0", "-i", str(table), "-fps_mode", "vfr"),
-            *("-video_track_timescale", "30000", *H264),
+            *("-framerate", "30", "-i", pattern, "-vf", f"setpts='{seconds}/TB'"),
+            *("-fps_mode", "vfr", "-video_track_timescale", "30000", *H264),
             str(FOLDER / "uneven.mp4"),
         )
 

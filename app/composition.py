@@ -1,5 +1,6 @@
 """The one place that builds the program's objects and connects their signals."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,10 @@ SUGGESTIONS = {
     "picture": Suggestion(SAMPLES_DIR / "shapes.png", "List the shapes from left to right."),
     "clip": Suggestion(SAMPLES_DIR / "clip.mp4", "Which way does the circle move?"),
 }
+
+# How long the window may wait for the thread that writes down the model's next step. Python's own
+# 5 ms would be a third of a frame.
+_SWITCH_INTERVAL_S = 0.001
 
 
 class Composition:
@@ -45,6 +50,7 @@ class Composition:
 
     def start(self) -> None:
         """Show the window and begin to load the model."""
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self.window.set_model_label("Opening the model", "")
         self.window.show()
         self.controller.open_model(self._model_folder)

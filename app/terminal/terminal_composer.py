@@ -106,5 +106,7 @@ class TerminalComposer(QObject):
             self._narrator.say("Which file? /attach PATH")
             return
         path = Path(name.strip("'\"")).expanduser().absolute()
-        if not drop_files(self._window, [path]):
+        if not path.exists():
+            self._narrator.say(f"There is no file {path}.")
+        elif not drop_files(self._window, [path]):
             self._narrator.say(f"{path.name} was not accepted.")

@@ -1,0 +1,38 @@
+"""The demo model made talkative: the real engine, which never gets to say a control token.
+
+The demo model says a sentence and stops; whatever is measured over a long reply needs one. As a
+program, `python -m tools.bench.long_reply DIR SECONDS` lets it talk for a while and prints nothing:
+the same work for the machine as in the window, but in a process of its own.
+"""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+from mlx_model.engine import Engine
+from mlx_model.messages import Message, ReplyRequest
+
+QUESTION = "Describe everything that you can think of."
+
+
+def open_talkative(folder: Path) -> Engine:
+    """Load the model in `folder`; its replies are plain text up to the limit of tokens."""
+    engine = Engine.load(folder)
+    engine.processor.vocab_size_used = min(engine.processor.stop_token_ids)
+    return engine
+
+
+def talk(folder: Path, seconds: float) -> None:
+    """Reply to nobody until the time is over."""
+    engine = open_talkative(folder)
+    cancel = threading.Event()
+    end = time.monotonic() + seconds
+    while not cancel.is_set():
+        for _ in engine.reply(ReplyRequest((Message.text("user", QUESTION),)), cancel):
+            if time.monotonic() > end:
+                cancel.set()
+
+
+if __name__ == "__main__":
+    talk(Path(sys.argv[1]), float(sys.argv[2]))

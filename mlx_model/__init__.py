@@ -12,6 +12,7 @@ Axis letters in all docstrings and shape comments:
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mlx_model.cpu_blas import prefer_openblas
 from mlx_model.errors import CheckpointError, FiresideError, MediaError, PromptError
 from mlx_model.events import (
     Event,
@@ -107,6 +108,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'mlx_model' has no attribute {name!r}")
+    # Most of these modules import mlx, after which it is too late.
+    prefer_openblas()
     value = getattr(importlib.import_module(f"mlx_model.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value

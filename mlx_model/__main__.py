@@ -129,7 +129,7 @@ def _temperature(text: str) -> float:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from mlx_model.engine import Engine
+    from mlx_model import Engine
 
     screen = _Screen(sys.stdout, sys.stderr)
     engine = Engine.load(options.model)
@@ -155,8 +155,8 @@ def _request(options: argparse.Namespace) -> ReplyRequest:
 
 
 def _chat(options: argparse.Namespace) -> int:
+    from mlx_model import Engine
     from mlx_model.chat_jsonl import serve
-    from mlx_model.engine import Engine
 
     engine = Engine.load(options.model)
     # A stream of its own: the reader thread may still wait on it when the interpreter closes

@@ -6,7 +6,7 @@ sent.
 
 from pathlib import Path
 
-from PySide6.QtCore import QRect, QRectF, Qt, Signal, Slot
+from PySide6.QtCore import QRect, QRectF, QSizeF, Qt, Signal, Slot
 from PySide6.QtGui import (
     QColor,
     QFontMetricsF,
@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from app.buttons import RoundButton
 from app.chat import wording
-from app.chat.media_cards import ScaledImage, chosen_frames, paint_strip, rounded
+from app.chat.media_cards import ContactSheet, rounded
 from app.conversation.message import Attachment
 from app.icons import paint_icon
 from app.theme import RADIUS_CHIP
@@ -35,7 +35,6 @@ _WIDEST_PX = 280
 _GAP_PX = 8
 _MOST_HEIGHT_PX = 46 * 2 + _GAP_PX + 20
 _SCROLL_BAR_PX = 14
-_CHIP_CELLS = 3
 
 
 class AttachmentChip(QWidget):
@@ -55,7 +54,7 @@ class AttachmentChip(QWidget):
         self.problem = ""
         self._name = path.name
         self._line = "reading"
-        self._images: list[ScaledImage] = []
+        self._sheet: ContactSheet | None = None
         self._rows: list[str] = []
         self.remove_button = RoundButton(
             themes, "x", "Remove", diameter=_REMOVE_PX, icon_px=12, kind="bare", parent=self
@@ -80,8 +79,7 @@ class AttachmentChip(QWidget):
         self.attachment = attachment
         self.problem = attachment.problem or ""
         self._name = attachment.name
-        images = chosen_frames(filmstrip, _CHIP_CELLS) or [thumbnail]
-        self._images = [ScaledImage(image) for image in images if not image.isNull()]
+        self._sheet = ContactSheet(filmstrip or [thumbnail], QSizeF(_THUMB.size()))
         facts = wording.joined(wording.extent(attachment), wording.cost(attachment))
         self._line = self.problem or wording.joined(facts, "ready" if _is_image(attachment) else "")
         self._describe()
@@ -163,10 +161,10 @@ class AttachmentChip(QWidget):
     def _paint_thumbnail(self, painter: QPainter) -> None:
         colours = self._themes.theme.colours
         place = QRectF(_THUMB)
-        if self._images:
+        if self._sheet is not None and not self._sheet.is_empty:
             painter.save()
             painter.setClipPath(rounded(place, _THUMB_RADIUS))
-            paint_strip(painter, self._images, place, ground=colours.user, gap=colours.card)
+            self._sheet.paint(painter, place, colours.card)
             painter.restore()
             return
         painter.setPen(Qt.PenStyle.NoPen)

@@ -5,7 +5,7 @@ The samples' pictures and questions are given to it; until then it draws three s
 
 import sys
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtCore import QPointF, QRectF, QSize, QSizeF, Qt, Signal, Slot
 from PySide6.QtGui import (
     QColor,
     QFont,
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.buttons import ThemedButton
 from app.chat.label import ThemedLabel
-from app.chat.media_cards import ScaledImage, chosen_frames, paint_strip, rounded
+from app.chat.media_cards import ContactSheet, rounded
 from app.theme import FOCUS_WIDTH, RADIUS_CARD, RADIUS_FIELD, SIDE_MARGIN
 from app.theme_source import ThemeSource
 
@@ -29,7 +29,6 @@ _CARD_PADDING_PX = 13
 _PICTURE_PX = 96
 _CARD_GAP_PX = 10
 _LINE_WIDTH_PX = 446
-_CELLS = 10
 _COMPUTER = "Mac" if sys.platform == "darwin" else "computer"
 _WORDS = (f"Pictures and clips are read on this {_COMPUTER}.", "Nothing leaves it.")
 
@@ -41,7 +40,7 @@ class SampleCard(ThemedButton):
         super().__init__(themes, title, parent)
         self.setText(title)
         self._question = ""
-        self._images: list[ScaledImage] = []
+        self._sheet: ContactSheet | None = None
 
     @property
     def question(self) -> str:
@@ -51,7 +50,8 @@ class SampleCard(ThemedButton):
     def show_sample(self, question: str, images: list[QImage]) -> None:
         """Show one picture, or the frames of a clip, and the question."""
         self._question = question
-        self._images = [ScaledImage(image) for image in chosen_frames(images, _CELLS)]
+        place = QSizeF(_CARD_WIDTH_PX - 2 * _CARD_PADDING_PX, _PICTURE_PX)
+        self._sheet = ContactSheet(images, place, rows=2) if images else None
         self.setAccessibleName(f"{self.text()}: {question}")
         self.updateGeometry()
         self.update()
@@ -74,8 +74,8 @@ class SampleCard(ThemedButton):
         picture = QRectF(inner.left(), inner.top(), inner.width(), _PICTURE_PX)
         painter.save()
         painter.setClipPath(rounded(picture, RADIUS_FIELD))
-        if self._images:
-            paint_strip(painter, self._images, picture, ground=colours.user, gap=colours.card)
+        if self._sheet is not None:
+            self._sheet.paint(painter, picture, colours.card)
         else:
             self._paint_shapes(painter, picture)
         painter.restore()

@@ -3,7 +3,7 @@
 They draw images they are given; they read no file.
 """
 
-from PySide6.QtCore import QRect, QRectF, QSize, Qt, Slot
+from PySide6.QtCore import QRect, QRectF, QSize, QSizeF, Qt, Slot
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
@@ -19,7 +19,7 @@ _CLIP_WIDTH_PX = 420
 _STRIP_PX = 66
 _FOOTER_PX = 33
 _FOOTER_SIDE_PX = 12
-MOST_CELLS = 10
+_MOST_COLUMNS = 12
 
 
 def picture_size(pixels: QSize, column_px: int) -> QSize:
@@ -70,6 +70,52 @@ class ScaledImage:
             )
             self._scaled = grown.copy(corner)
         painter.drawImage(place, self._scaled)
+
+
+class ContactSheet:
+    """Frames of a clip side by side, as many as fit with next to nothing cut off.
+
+    `place` is about how large the sheet will be; a single picture makes a sheet of one.
+    """
+
+    def __init__(self, frames: list[QImage], place: QSizeF, rows: int = 1) -> None:
+        shown = [frame for frame in frames if not frame.isNull()]
+        self._rows = rows if len(shown) > 1 else 1
+        columns = 1
+        if len(shown) > 1:
+            frame_width = shown[0].width() / shown[0].height() * place.height() / rows
+            columns = max(1, min(_MOST_COLUMNS, round(place.width() / frame_width)))
+        self._cells = [ScaledImage(frame) for frame in chosen_frames(shown, columns * self._rows)]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to look at."""
+        return not self._cells
+
+    def paint(self, painter: QPainter, place: QRectF, gap: str) -> None:
+        """Fill `place`, row by row, with hairlines of the colour `gap` between the frames."""
+        columns = -(-len(self._cells) // self._rows)
+        if not columns:
+            return
+        lefts = [round(place.left() + place.width() * i / columns) for i in range(columns + 1)]
+        tops = [round(place.top() + place.height() * i / self._rows) for i in range(self._rows + 1)]
+        for number, cell in enumerate(self._cells):
+            row, column = divmod(number, columns)
+            left, top = lefts[column], tops[row]
+            cell.paint(painter, QRectF(left, top, lefts[column + 1] - left, tops[row + 1] - top))
+        for left in lefts[1:-1]:
+            painter.fillRect(QRectF(left, place.top(), 1, place.height()), QColor(gap))
+        for top in tops[1:-1]:
+            painter.fillRect(QRectF(place.left(), top, place.width(), 1), QColor(gap))
+
+
+def chosen_frames(frames: list[QImage], most: int) -> list[QImage]:
+    """At most `most` frames, evenly spread from the first to the last; alone, the middle one."""
+    if len(frames) <= most:
+        return frames
+    if most == 1:
+        return [frames[len(frames) // 2]]
+    return [frames[round(i * (len(frames) - 1) / (most - 1))] for i in range(most)]
 
 
 class PictureTile(QWidget):
@@ -138,7 +184,7 @@ class ClipCard(QWidget):
         self._name = attachment.name
         self._extent = wording.extent(attachment)
         self._cost = wording.cost(attachment)
-        self._frames = [ScaledImage(frame) for frame in chosen_frames(frames, MOST_CELLS)]
+        self._sheet = ContactSheet(frames, QSizeF(_CLIP_WIDTH_PX, _STRIP_PX))
         words = wording.joined(self._name, self._extent, self._cost)
         self.setAccessibleName(f"Clip {words}")
         self.setToolTip(words)
@@ -163,13 +209,8 @@ class ClipCard(QWidget):
         shape = rounded(place, RADIUS_CARD)
         painter.fillPath(shape, QColor(theme.colours.card))
         painter.setClipPath(shape)
-        paint_strip(
-            painter,
-            self._frames,
-            QRectF(0, 0, self.width(), _STRIP_PX),
-            ground=theme.colours.user,
-            gap=theme.colours.card,
-        )
+        painter.fillRect(QRectF(0, 0, self.width(), _STRIP_PX), QColor(theme.colours.user))
+        self._sheet.paint(painter, QRectF(0, 0, self.width(), _STRIP_PX), theme.colours.card)
         painter.setClipping(False)
         painter.setPen(QPen(QColor(theme.colours.line), 1))
         painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -196,25 +237,3 @@ class ClipCard(QWidget):
             self._name, Qt.TextElideMode.ElideMiddle, free - metrics.horizontalAdvance(rest)
         )
         painter.drawText(row, centred | Qt.AlignmentFlag.AlignLeft, name + rest)
-
-
-def chosen_frames(frames: list[QImage], most: int) -> list[QImage]:
-    """At most `most` frames, evenly spread from the first to the last."""
-    if len(frames) <= most:
-        return frames
-    return [frames[round(i * (len(frames) - 1) / (most - 1))] for i in range(most)]
-
-
-def paint_strip(
-    painter: QPainter, frames: list[ScaledImage], place: QRectF, *, ground: str, gap: str
-) -> None:
-    """Frames side by side over `place`, a hairline of `gap` between them."""
-    painter.fillRect(place, QColor(ground))
-    if not frames:
-        return
-    edges = [round(place.left() + place.width() * i / len(frames)) for i in range(len(frames) + 1)]
-    for number, frame in enumerate(frames):
-        left, right = edges[number], edges[number + 1]
-        frame.paint(painter, QRectF(left, place.top(), right - left, place.height()))
-        if number:
-            painter.fillRect(QRectF(left, place.top(), 1, place.height()), QColor(gap))

@@ -89,8 +89,10 @@ def _paint_chips(painter: QPainter, block: QTextBlock, origin: QPointF, theme: T
     layout = block.layout()
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(theme.colours.user))
-    for item in block:
+    item = block.begin()
+    while not item.atEnd():
         piece = item.fragment()
+        item += 1
         if not piece.charFormat().boolProperty(IS_CODE):
             continue
         position = piece.position() - block.position()

@@ -5,7 +5,7 @@ Places its messages itself, at once and in one pass, so that nothing is painted 
 
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QImage, QResizeEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
@@ -39,6 +39,7 @@ class Transcript(QScrollArea):
         self._follows = True
         self._placing = False
         self._last_value = 0
+        self._last_maximum = 0
         self._heights: dict[QWidget, int] = {}
         self._column_px = 0
         self.messages: list[UserMessage | ReplyMessage] = []
@@ -161,7 +162,7 @@ class Transcript(QScrollArea):
             bar.setValue(bar.maximum())
         elif anchor is not None:
             bar.setValue(anchor.y() - offset)
-        self._last_value = bar.value()
+        self._last_value, self._last_maximum = bar.value(), bar.maximum()
         self._placing = False
         self._show_jump_button()
 
@@ -203,8 +204,8 @@ class Transcript(QScrollArea):
     @Slot(int)
     def on_scrolled(self, value: int) -> None:
         """Somebody scrolled: up stops following, reaching the end starts it again."""
-        if self._placing:
-            return
+        if self._placing or self.verticalScrollBar().maximum() != self._last_maximum:
+            return  # the layout moved the bar, not a person
         went_up = value < self._last_value
         near_end = value >= self.verticalScrollBar().maximum() - _NEAR_END_PX
         self._follows = near_end and not went_up
@@ -235,12 +236,3 @@ class Transcript(QScrollArea):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.lay_out()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        # The page's own size changes make QScrollArea move the bar; that is not somebody scrolling.
-        if watched is self.widget() and event.type() == QEvent.Type.Resize:
-            before, self._placing = self._placing, True
-            result = super().eventFilter(watched, event)
-            self._placing = before
-            return result
-        return super().eventFilter(watched, event)

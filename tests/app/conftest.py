@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QThread, QThreadPool, QTimer
+from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
+from app.composition import Composition
 from app.inference.controller import ReplyController
-from tests.app.scripted_engine import ScriptedEngine
+from app.resources import DEMO_MODEL_DIR
+from tests.app.scripted_engine import Script, ScriptedEngine
 
 
 @pytest.fixture
@@ -28,6 +31,31 @@ def make_controller(qapp: object) -> Iterator[Callable[[ScriptedEngine], ReplyCo
     yield make
     for controller in made:
         assert controller.close(10_000), "the inference thread did not end"
+
+
+@pytest.fixture
+def make_composition(
+    qtbot: QtBot, tmp_path: Path
+) -> Iterator[Callable[[Script], tuple[Composition, ScriptedEngine]]]:
+    """The whole program, window and all, around a scripted engine; its model is open already."""
+    made: list[Composition] = []
+
+    def make(script: Script) -> tuple[Composition, ScriptedEngine]:
+        engine = ScriptedEngine(script)
+
+        def open_scripted(folder: Path) -> ScriptedEngine:
+            return engine
+
+        composition = Composition(DEMO_MODEL_DIR, tmp_path / "data", open_scripted)
+        qtbot.addWidget(composition.window)
+        made.append(composition)
+        with qtbot.waitSignal(composition.controller.model_opened):
+            composition.start()
+        return composition, engine
+
+    yield make
+    for composition in made:
+        assert composition.close(10_000), "a thread did not end"
 
 
 @pytest.fixture(autouse=True)

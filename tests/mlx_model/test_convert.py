@@ -61,6 +61,19 @@ def test_logits_are_those_of_the_dequantised_weights(
     assert relative_error(found, expected) < 1e-4
 
 
+def test_packed_weights_are_the_same_for_one_token_and_for_many(
+    source: Checkpoint, target: Path
+) -> None:
+    convert(source.folder, target)
+    model = load_model(target)
+    prompt = read_golden("untied", "text_65").prompt
+    whole = model(prompt)[0]
+    for step in (1, 3, 5):
+        cache = model.make_cache()
+        parts = [model(prompt[:, t : t + step], cache=cache)[0] for t in range(0, 65, step)]
+        assert relative_error(mx.concatenate(parts), whole) < 1e-4
+
+
 def test_only_the_language_models_matrices_are_packed(source: Checkpoint, target: Path) -> None:
     convert(source.folder, target)
     packed = load_file(target / "model.safetensors")

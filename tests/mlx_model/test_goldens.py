@@ -118,6 +118,18 @@ def test_split_prompts_match_the_reference(
     assert error < TOLERANCE
 
 
+def test_after_a_picture_the_next_position_is_past_its_widest_side(
+    model: Model, variant: str
+) -> None:
+    golden = read_golden(variant, "image")
+    cache = model.make_cache()
+    inside = int(np.flatnonzero(golden.prompt[0] == model.config.image_token_id)[-1]) + 1
+    positions = golden.position_ids[:, :inside]
+    rows = model.encode_media(golden.pixel_values, golden.image_grid_thw)
+    model.last_logits(golden.prompt[:, :inside], cache, rows, positions)
+    assert cache.next_position == positions.max() + 1 > positions[0].max() + 1
+
+
 def test_a_later_call_with_a_picture_continues_the_sequence(model: Model, variant: str) -> None:
     golden = read_golden(variant, "two_images")
     cache = model.make_cache()

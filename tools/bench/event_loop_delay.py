@@ -30,7 +30,7 @@ from app.composition import Composition
 from app.inference.worker import step_back
 from app.resources import DEMO_MODEL_DIR
 from app.terminal.hand import ask
-from mlx_model.engine import Engine
+from mlx_model import Engine
 from tools.bench.long_reply import QUESTION, open_talkative
 
 TICK_MS = 8

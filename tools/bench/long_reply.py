@@ -10,8 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from mlx_model.engine import Engine
-from mlx_model.messages import Message, ReplyRequest
+from mlx_model import Engine, Message, ReplyRequest
 
 QUESTION = "Describe everything that you can think of."
 

@@ -2,7 +2,7 @@
 # folder may have spaces in its name.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-only check format tree soak lock check-lock clean
+.PHONY: help run install test test-only check format tree soak demo-table bench screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -62,6 +62,22 @@ format:
 tree:
 	@$(SETUP)/environment.py run
 	$(PYTHON) tools/readme_tree.py
+
+# What the demo model gets right, through the program's own pipeline.
+demo-table:
+	@$(SETUP)/environment.py run
+	$(PYTHON) -m tools.train_demo.evaluate assets/demo_model --scenes 1000
+
+# How late the window's event loop is while an answer streams.
+bench:
+	@$(SETUP)/preflight.py --offscreen
+	@$(SETUP)/environment.py run
+	QT_QPA_PLATFORM=offscreen $(PYTHON) -m tools.bench.event_loop_delay
+
+screenshots:
+	@$(SETUP)/preflight.py --offscreen
+	@$(SETUP)/environment.py run
+	$(PYTHON) -m tools.screenshots
 
 # UPGRADE=--upgrade takes newer versions; without it, pins that still fit stay.
 lock:

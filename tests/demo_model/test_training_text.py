@@ -21,7 +21,7 @@ CLIP = Media(rows=2, columns=3, times_s=(0.25, 1.3, 2.35))
 def written(media: dict[int, Media]) -> Sample:
     """The three turns as training writes them; only the last answer has the thinking block."""
     writer = DialogueWriter(load_processor(DEMO_MODEL).tokenizer)
-    return writer.write(TURNS, media, [False, False, True])
+    return writer.write(TURNS, media, ["bare", "bare", "no thought"])
 
 
 def conversation(media: dict[int, Media]) -> list[Message]:

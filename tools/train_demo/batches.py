@@ -4,6 +4,7 @@ All pictures (or clips) of a batch share one patch grid, so that the vision towe
 one array.
 """
 
+import dataclasses
 import math
 import multiprocessing
 import random
@@ -11,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,12 +22,14 @@ from mlx_model.image_processing import (
     ClipSettings,
     PixelSettings,
     frame_size,
-    patches,
     picture_size,
     resize,
 )
+from mlx_model.image_processing import (
+    patches as cut_patches,
+)
 from tools.train_demo import questions, scenes
-from tools.train_demo.dialogue import NO_LABEL, DialogueWriter, Media, Sample
+from tools.train_demo.dialogue import NO_LABEL, DialogueWriter, Media, Opening, Sample
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 # The limits in the demo model's processor files.
@@ -44,32 +48,53 @@ COLOUR_CLASSES = len(scenes.COLOURS) + 1
 
 
 @dataclass(frozen=True, slots=True)
+class Pixels:
+    """Pictures or frame groups of one grid. Shapes: patches [N, P, 1536], P = rows * columns."""
+
+    patches: np.ndarray
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """Arrays of one step. Shapes: ids, labels [B, T]; positions [3, B, T]; patches [N, P, 1536]
-    with N pictures or frame groups of P patches; cell labels [N, P / 4]."""
+    """Arrays of one step. Shapes: ids and labels [B, T]; positions [3, B, T]; cell labels, for
+    every token of every picture, [N, P / 4]."""
 
     kind: str
     input_ids: np.ndarray
     labels: np.ndarray
     positions: np.ndarray
-    patches: np.ndarray | None
-    grid: tuple[int, int] | None
-    cell_shapes: np.ndarray | None
-    cell_colours: np.ndarray | None
+    pictures: Pixels | None = None
+    clips: Pixels | None = None
+    cell_shapes: np.ndarray | None = None
+    cell_colours: np.ndarray | None = None
 
 
-def draw_batch(seed: int, step: int, size: int, stage: int) -> Batch:
-    """Batch `step` of the run `seed`; `stage` is the most shapes a picture may hold."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How hard the batches are: shapes in a picture at most, the share of answers that are thought
+    out, and whether a conversation may show more than one picture or clip."""
+
+    most_shapes: int
+    thinking_share: float = 0.0
+    mixed: bool = False
+
+
+def draw_batch(seed: int, step: int, size: int, stage: Stage) -> Batch:
+    """Batch `step` of the run `seed`."""
     rng = random.Random(f"{seed}/{step}")
     lot = rng.random()
-    if lot < 0.72 or stage < 2:
+    if stage.mixed and lot < 0.28:
+        return _mixed_batch(rng, size // 2, stage)
+    if lot < 0.72 or stage.most_shapes < 2:
         return _picture_batch(rng, size, stage)
     if lot < 0.93:
-        return _clip_batch(rng, size // 2)
-    return _text_batch(rng, size)
+        return _clip_batch(rng, size // 2, stage)
+    return _text_batch(rng, size, stage)
 
 
-def stream(seed: int, start: int, stop: int, size: int, stages: list[int]) -> Iterator[Batch]:
+def stream(seed: int, start: int, stop: int, size: int, stages: list[Stage]) -> Iterator[Batch]:
     """Batches `start` to `stop`, drawn ahead by a process of their own, in order."""
     jobs = ((seed, step, size, stages[min(step, len(stages) - 1)]) for step in range(start, stop))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -82,24 +107,104 @@ def stream(seed: int, start: int, stop: int, size: int, stages: list[int]) -> It
             yield result.get()
 
 
-def _picture_batch(rng: random.Random, size: int, stage: int) -> Batch:
-    grids = _picture_sizes()
-    height, width = rng.choices(list(grids), [math.sqrt(len(g)) for g in grids.values()])[0]
-    media = Media(height // FACTOR, width // FACTOR)
-    samples, pixel_values, cells = [], [], []
-    for _ in range(size):
-        original = rng.choice(grids[height, width])
-        scene = scenes.random_scene(rng, *original, rng.randint(1, stage))
+class _PictureSource:
+    """Draws pictures of one grid and gathers their patches."""
+
+    def __init__(self, rng: random.Random, most_shapes: int) -> None:
+        grids = _picture_sizes()
+        weights = [math.sqrt(len(group)) for group in grids.values()]
+        self._height, self._width = rng.choices(list(grids), weights)[0]
+        self._originals = grids[self._height, self._width]
+        self._most_shapes = most_shapes
+        self.media = Media(self._height // FACTOR, self._width // FACTOR)
+        self._patches: list[np.ndarray] = []
+        self._cells: list[tuple[list[int], list[int]]] = []
+
+    def draw(self, rng: random.Random) -> scenes.Scene:
+        """One more picture."""
+        original = rng.choice(self._originals)
+        scene = scenes.random_scene(rng, *original, rng.randint(1, self._most_shapes))
         picture = scenes.render(scene)
-        pixel_values.append(_patches([picture], height, width))
-        cells.append(_cells(scene, media.rows, media.columns))
-        samples.append(_picture_sample(rng, scene, media))
-    return _collate("picture", samples, pixel_values, (height // PATCH, width // PATCH), cells)
+        self._patches.append(_patches([picture], self._height, self._width))
+        self._cells.append(_cells(scene, self.media.rows, self.media.columns))
+        return scene
+
+    def arrays(self) -> dict[str, Any]:
+        """The batch's fields for all pictures drawn."""
+        shapes, colours = zip(*self._cells, strict=True)
+        return {
+            "pictures": _pixels(self._patches, self._height, self._width),
+            "cell_shapes": np.array(shapes),
+            "cell_colours": np.array(colours),
+        }
 
 
-def _picture_sample(rng: random.Random, scene: scenes.Scene, media: Media) -> Sample:
+class _ClipSource:
+    """Draws clips of one size, length and rate, and gathers the patches of the frames looked at."""
+
+    def __init__(self, rng: random.Random) -> None:
+        height, width = rng.choice(
+            ((480, 640), (720, 1280), (240, 320), (200, 200), (320, 240), (128, 128))
+        )
+        self._rate, seconds = rng.choice((10.0, 12.0, 15.0, 24.0, 25.0, 30.0)), rng.uniform(1.5, 8)
+        self._total = total = max(CLIPS.min_frames, round(self._rate * seconds))
+        wanted = max(int(total / self._rate * CLIPS.fps), CLIPS.min_frames)
+        count = min(wanted, CLIPS.max_frames, total)
+        indices = np.linspace(0, total - 1, count).round().astype(int).tolist()
+        indices += indices[-1:] * (len(indices) % TEMPORAL)
+        pairs = zip(indices[::2], indices[1::2], strict=True)
+        times = tuple((first + second) / 2 / self._rate for first, second in pairs)
+        self._indices = indices
+        self._height, self._width = frame_size(count, height, width, CLIPS)
+        self.media = Media(self._height // FACTOR, self._width // FACTOR, times)
+        # Near the size that is looked at: the shapes are the same, and it is many times faster.
+        scale = min(1.0, 2.0 * self._height / height)
+        self._canvas = round(width * scale), round(height * scale)
+        self._patches: list[np.ndarray] = []
+
+    def draw(self, rng: random.Random) -> scenes.ClipScene:
+        """One more clip."""
+        clip = dataclasses.replace(
+            scenes.random_clip(rng, *self._canvas),
+            duration_s=self._total / self._rate,
+            frames_per_s=self._rate,
+        )
+        frames = {i: scenes.render_frame(clip, i) for i in set(self._indices)}
+        shown = [frames[i] for i in self._indices]
+        self._patches.append(_patches(shown, self._height, self._width))
+        return clip
+
+    def arrays(self) -> dict[str, Any]:
+        """The batch's field for all clips drawn."""
+        return {"clips": _pixels(self._patches, self._height, self._width)}
+
+
+def _picture_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
+    source = _PictureSource(rng, stage.most_shapes)
+    samples = [_picture_sample(rng, source.draw(rng), source.media, stage) for _ in range(size)]
+    return _collate("picture", samples, **source.arrays())
+
+
+def _picture_sample(rng: random.Random, scene: scenes.Scene, media: Media, stage: Stage) -> Sample:
+    turns = _picture_turns(rng, scene, rng.randint(2, 4))
+    first = 0
+    if rng.random() < 0.12:
+        told, asked = questions.name_turns(rng)
+        turns = [told, *turns, asked]
+        first = rng.randint(0, 1)
+    elif rng.random() < 0.08:
+        turns = [rng.choice((questions.small_talk_turn, questions.no_picture_turn))(rng), *turns]
+        first = 1
+    if not turns:
+        turns = [questions.list_turn(rng, scene)]
+        first = 0
+    return _write(rng, turns, {first: media}, stage)
+
+
+def _picture_turns(rng: random.Random, scene: scenes.Scene, count: int) -> list[questions.Turn]:
+    """At most `count` turns: not every question suits every scene."""
     turns: list[questions.Turn] = []
-    for _ in range(rng.randint(2, 4)):
+    for _ in range(count):
         lot = rng.random()
         if lot < 0.3:
             turn = questions.colour_turn(rng, scene)
@@ -112,52 +217,58 @@ def _picture_sample(rng: random.Random, scene: scenes.Scene, media: Media) -> Sa
         else:
             turn = questions.small_talk_turn(rng)
         turns += [turn] if turn else []
-    first = 0
-    if rng.random() < 0.12:
-        told, asked = questions.name_turns(rng)
-        turns = [told, *turns, asked]
-        first = rng.randint(0, 1)
-    elif rng.random() < 0.08:
-        turns = [rng.choice((questions.small_talk_turn, questions.no_picture_turn))(rng), *turns]
-        first = 1
-    if not turns:
-        turns = [questions.list_turn(rng, scene)]
-        first = 0
-    return _write(rng, turns, {first: media})
+    return turns
 
 
-def _clip_batch(rng: random.Random, size: int) -> Batch:
-    height, width = rng.choice(
-        ((480, 640), (720, 1280), (240, 320), (200, 200), (320, 240), (128, 128))
-    )
-    rate, seconds = rng.choice((10.0, 12.0, 15.0, 24.0, 25.0, 30.0)), rng.uniform(1.5, 8.0)
-    total = max(CLIPS.min_frames, round(rate * seconds))
-    count = min(max(int(total / rate * CLIPS.fps), CLIPS.min_frames), CLIPS.max_frames, total)
-    indices = np.linspace(0, total - 1, count).round().astype(int).tolist()
-    indices += indices[-1:] * (len(indices) % TEMPORAL)
-    times = tuple(
-        (indices[i] + indices[i + 1]) / 2 / rate for i in range(0, len(indices), TEMPORAL)
-    )
-    h, w = frame_size(count, height, width, CLIPS)
-    media = Media(h // FACTOR, w // FACTOR, times)
-    # Draw near the size that is looked at: the shapes are the same and it is many times faster.
-    scale = min(1.0, 2.0 * h / height)
-    samples, pixel_values = [], []
+def _clip_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
+    source = _ClipSource(rng)
+    samples = []
     for _ in range(size):
-        clip = scenes.random_clip(rng, round(width * scale), round(height * scale))
-        clip = scenes.ClipScene(clip.scene, clip.direction, clip.travel, total / rate, rate)
-        frames = {i: scenes.render_frame(clip, i) for i in set(indices)}
-        pixel_values.append(_patches([frames[i] for i in indices], h, w))
-        turns = [questions.direction_turn(rng, clip)]
-        if rng.random() < 0.35:
-            turns.insert(rng.randint(0, 1), questions.clip_colour_turn(rng, clip))
+        turns = _clip_turns(rng, source.draw(rng))
         if rng.random() < 0.1:
             turns.append(questions.small_talk_turn(rng))
-        samples.append(_write(rng, turns, {0: media}))
-    return _collate("clip", samples, pixel_values, (h // PATCH, w // PATCH), None)
+        samples.append(_write(rng, turns, {0: source.media}, stage))
+    return _collate("clip", samples, **source.arrays())
 
 
-def _text_batch(rng: random.Random, size: int) -> Batch:
+def _clip_turns(rng: random.Random, clip: scenes.ClipScene) -> list[questions.Turn]:
+    turns = [questions.direction_turn(rng, clip)]
+    if rng.random() < 0.35:
+        turns.insert(rng.randint(0, 1), questions.clip_colour_turn(rng, clip))
+    return turns
+
+
+def _mixed_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
+    """Conversations that show two pictures, or a picture and a clip, one after the other.
+
+    Every question is about the newest of them; now and then a name told first is asked for last.
+    """
+    pictures = _PictureSource(rng, stage.most_shapes)
+    clips = _ClipSource(rng) if rng.random() < 0.6 else None
+    clip_first = clips is not None and rng.random() < 0.5
+    samples = []
+    for _ in range(size):
+        turns: list[questions.Turn] = []
+        media: dict[int, Media] = {}
+        told = questions.name_turns(rng) if rng.random() < 0.4 else None
+        if told:
+            turns.append(told[0])
+        for place in range(2):
+            first = len(turns)
+            if clips is not None and clip_first == (place == 0):
+                turns += _clip_turns(rng, clips.draw(rng))
+                media[first] = clips.media
+            else:
+                scene = pictures.draw(rng)
+                turns += _picture_turns(rng, scene, 2) or [questions.list_turn(rng, scene)]
+                media[first] = pictures.media
+        if told:
+            turns.append(told[1])
+        samples.append(_write(rng, turns, media, stage))
+    return _collate("mixed", samples, **pictures.arrays(), **(clips.arrays() if clips else {}))
+
+
+def _text_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
     samples = []
     for _ in range(size):
         turns = [
@@ -169,23 +280,26 @@ def _text_batch(rng: random.Random, size: int) -> Batch:
         told, asked = questions.name_turns(rng)
         place = rng.randint(0, len(turns))
         turns = [*turns[:place], told, *turns[place:], asked]
-        samples.append(_write(rng, turns, {}))
-    return _collate("text", samples, [], None, None)
+        samples.append(_write(rng, turns, {}, stage))
+    return _collate("text", samples)
 
 
-def _write(rng: random.Random, turns: list[questions.Turn], media: dict[int, Media]) -> Sample:
+def _write(
+    rng: random.Random, turns: list[questions.Turn], media: dict[int, Media], stage: Stage
+) -> Sample:
     typed = [
-        questions.Turn(turn.ability, questions.sloppy(rng, turn.question), turn.answer)
-        for turn in turns
+        dataclasses.replace(turn, question=questions.sloppy(rng, turn.question)) for turn in turns
     ]
-    thoughts = [rng.random() < 0.35 for _ in typed]
-    thoughts[-1] = True
-    return _writer().write(typed, media, thoughts)
+    openings: list[Opening] = ["no thought" if rng.random() < 0.35 else "bare" for _ in typed]
+    openings[-1] = "no thought"
+    if stage.thinking_share and rng.random() < stage.thinking_share:
+        openings[-1] = "thought"
+    return _writer().write(typed, media, openings)
 
 
 def _patches(frames: list[Image.Image], height: int, width: int) -> np.ndarray:
     """[groups, patches, 1536] of a picture or of the frames of a clip."""
-    values, grid = patches([resize(np.asarray(f), height, width) for f in frames], PIXELS)
+    values, grid = cut_patches([resize(np.asarray(f), height, width) for f in frames], PIXELS)
     return values.reshape(grid[0], grid[1] * grid[2], -1)
 
 
@@ -211,13 +325,11 @@ def _cells(scene: scenes.Scene, rows: int, columns: int) -> tuple[list[int], lis
     return kinds, colours
 
 
-def _collate(
-    kind: str,
-    samples: list[Sample],
-    pixel_values: list[np.ndarray],
-    grid: tuple[int, int] | None,
-    cells: list[tuple[list[int], list[int]]] | None,
-) -> Batch:
+def _pixels(patches: list[np.ndarray], height: int, width: int) -> Pixels:
+    return Pixels(np.concatenate(patches), height // PATCH, width // PATCH)
+
+
+def _collate(kind: str, samples: list[Sample], **media: Any) -> Batch:
     length = max(len(s.input_ids) for s in samples)
     input_ids = np.zeros((len(samples), length), np.int64)
     labels = np.full((len(samples), length), NO_LABEL, np.int64)
@@ -227,16 +339,7 @@ def _collate(
         input_ids[row, :count] = sample.input_ids
         labels[row, :count] = sample.labels
         positions[:, row, :count] = np.array(sample.positions).T
-    return Batch(
-        kind,
-        input_ids,
-        labels,
-        positions,
-        np.concatenate(pixel_values) if pixel_values else None,
-        grid,
-        np.array([c[0] for c in cells]) if cells else None,
-        np.array([c[1] for c in cells]) if cells else None,
-    )
+    return Batch(kind, input_ids, labels, positions, **media)
 
 
 @lru_cache

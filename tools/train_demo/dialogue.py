@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tokenizers import Tokenizer
 
 from tools.train_demo.questions import Turn
 
 NO_LABEL = -100
-THINK_NOTHING = "<think>\n\n</think>\n\n"
+NO_THOUGHT = "<think>\n\n</think>\n\n"
+
+Opening = Literal["bare", "no thought", "thought"]
+_OPENINGS = {"bare": "", "no thought": NO_THOUGHT, "thought": "<think>\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,23 @@ class DialogueWriter:
         self._video_pad = tokenizer.token_to_id("<|video_pad|>")
 
     def write(
-        self, turns: Sequence[Turn], media: dict[int, Media], empty_thoughts: Sequence[bool]
+        self, turns: Sequence[Turn], media: dict[int, Media], openings: Sequence[Opening]
     ) -> Sample:
-        """The whole conversation; `media[i]` opens turn i, `empty_thoughts[i]` puts the empty
-        thinking block before answer i (the template does so for the last answer only)."""
+        """The whole conversation; `media[i]` opens turn i.
+
+        `openings[i]` says how answer i begins: "bare" as the template renders answers of the past,
+        "no thought" with its empty thinking block, "thought" with the turn's reasoning.
+        """
         sample = Sample()
         for index, turn in enumerate(turns):
             self._text(sample, "<|im_start|>user\n")
             if index in media:
                 self._media(sample, media[index])
-            opening = THINK_NOTHING if empty_thoughts[index] else ""
+            opening, reasoning = _OPENINGS[openings[index]], ""
+            if openings[index] == "thought":
+                reasoning = f"{turn.reasoning}\n</think>\n\n"
             self._text(sample, f"{turn.question}<|im_end|>\n<|im_start|>assistant\n{opening}")
-            self._text(sample, f"{turn.answer}<|im_end|>", learned=True)
+            self._text(sample, f"{reasoning}{turn.answer}<|im_end|>", learned=True)
             self._text(sample, "\n")
         return sample
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 from transformers.models.qwen3_5 import modeling_qwen3_5 as reference
 
-from tools.train_demo.batches import COLOUR_CLASSES, SHAPE_CLASSES, Batch
+from tools.train_demo.batches import COLOUR_CLASSES, SHAPE_CLASSES, Batch, Pixels
 from tools.train_demo.dialogue import NO_LABEL
 from tools.train_demo.tokenizer import DEMO_MODEL
 
@@ -104,13 +104,12 @@ def build_model(seed: int) -> tuple[Qwen3_5ForConditionalGeneration, CellProbe]:
     return model.float().train(), CellProbe(config.text_config.hidden_size)
 
 
-def vision_features(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> Tensor:
+def vision_features(model: Qwen3_5ForConditionalGeneration, pixels: Pixels) -> Tensor:
     """Tokens of all pictures or frame groups, [N * P / 4, hidden]."""
     tower = model.model.visual
-    patches = torch.from_numpy(batch.patches)
+    patches = torch.from_numpy(pixels.patches)
     count, size, _ = patches.shape
-    rows, columns = batch.grid
-    grid = torch.tensor([[1, rows, columns]])
+    grid = torch.tensor([[1, pixels.rows, pixels.columns]])
     indices, weights = reference.get_vision_interpolation_indices_and_weights(
         grid,
         num_grid_per_side=tower.num_grid_per_side,
@@ -142,34 +141,37 @@ def _vision_attention(attention: nn.Module, x: Tensor, cos: Tensor, sin: Tensor)
 def forward_batch(
     model: Qwen3_5ForConditionalGeneration, batch: Batch
 ) -> tuple[Tensor, Tensor | None]:
-    """Mean loss over the learned tokens, and the vision features of the batch."""
+    """Mean loss over the learned tokens, and the vision features of the pictures."""
     input_ids = torch.from_numpy(batch.input_ids)
     embeddings = model.model.language_model.embed_tokens(input_ids)
-    features = None
-    if batch.patches is not None:
-        features = vision_features(model, batch)
-        config = model.config
-        pads = (input_ids == config.image_token_id) | (input_ids == config.video_token_id)
-        embeddings = embeddings.masked_scatter(pads[..., None], features.float())
+    picture_features = None
+    if batch.pictures is not None:
+        picture_features = vision_features(model, batch.pictures).float()
+        pads = input_ids == model.config.image_token_id
+        embeddings = embeddings.masked_scatter(pads[..., None], picture_features)
+    if batch.clips is not None:
+        pads = input_ids == model.config.video_token_id
+        clip_features = vision_features(model, batch.clips).float()
+        embeddings = embeddings.masked_scatter(pads[..., None], clip_features)
     hidden = model.model.language_model(
         inputs_embeds=embeddings, position_ids=torch.from_numpy(batch.positions), use_cache=False
     ).last_hidden_state
     targets = torch.from_numpy(batch.labels)[:, 1:]
     learned = targets != NO_LABEL
     logits = model.lm_head(hidden[:, :-1][learned])
-    return F.cross_entropy(logits, targets[learned]), features
+    return F.cross_entropy(logits, targets[learned]), picture_features
 
 
 @torch.no_grad()
 def check_against_reference(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> float:
     """Largest difference between our loss and transformers' own forward on one picture batch."""
     loss, _ = forward_batch(model, batch)
-    rows, columns = batch.grid
-    groups = len(batch.patches) // len(batch.input_ids)
+    pictures = batch.pictures
+    grid = [1, pictures.rows, pictures.columns]
     output = model(
         input_ids=torch.from_numpy(batch.input_ids),
-        pixel_values=torch.from_numpy(batch.patches).flatten(0, 1),
-        image_grid_thw=torch.tensor([[1, rows, columns]] * len(batch.input_ids) * groups),
+        pixel_values=torch.from_numpy(pictures.patches).flatten(0, 1),
+        image_grid_thw=torch.tensor([grid] * len(pictures.patches)),
         position_ids=torch.from_numpy(batch.positions),
         labels=torch.from_numpy(batch.labels),
         use_cache=False,

@@ -59,6 +59,13 @@ IDENTITY_ANSWER = (
 GREETING_ANSWER = "Hello. Show me a picture or a clip of coloured shapes."
 THANKS_ANSWER = "You are welcome."
 NO_PICTURE_ANSWER = "I see no picture yet. Drop one in and ask again."
+TALK = "This is not about a picture."
+STARTS = {
+    "right": "It starts on the left and ends on the right.",
+    "left": "It starts on the right and ends on the left.",
+    "down": "It starts at the top and ends at the bottom.",
+    "up": "It starts at the bottom and ends at the top.",
+}
 
 _NAMES = """
 Adam Ada Aisha Alan Alex Alice Amir Amy Ana Andrea Anna Anton Ben Bob Boris Carl Carla Carlos Chen
@@ -78,11 +85,15 @@ _CODAS = ("", "", *"nlrsmkt")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and its right answer; `ability` names the row of the evaluation table."""
+    """One question and its right answer; `ability` names the row of the evaluation table.
+
+    `reasoning` is what the model may think before it answers, when it is asked to think.
+    """
 
     ability: str
     question: str
     answer: str
+    reasoning: str = ""
 
 
 def article(word: str) -> str:
@@ -97,6 +108,12 @@ def listing(names: list[str]) -> str:
     return text[0].upper() + text[1:] + "."
 
 
+def seen(scene: Scene) -> str:
+    """The thought that begins every look at a picture: what is in it, from left to right."""
+    names = listing([s.name for s in scene.shapes])
+    return f"I see {names[0].lower()}{names[1:]}"
+
+
 def colour_turn(rng: random.Random, scene: Scene) -> Turn | None:
     """Asks for the colour of a kind of shape of which the scene has exactly one."""
     kinds = [s.kind for s in scene.shapes]
@@ -105,14 +122,14 @@ def colour_turn(rng: random.Random, scene: Scene) -> Turn | None:
         return None
     shape = rng.choice(single)
     question = rng.choice(COLOUR_WORDINGS).format(kind=shape.kind)
-    return Turn("colour", question, f"The {shape.kind} is {shape.colour}.")
+    return Turn("colour", question, f"The {shape.kind} is {shape.colour}.", seen(scene))
 
 
 def count_turn(rng: random.Random, scene: Scene) -> Turn:
     """Asks for the number of shapes."""
     count = len(scene.shapes)
     answer = "There is 1 shape." if count == 1 else f"There are {count} shapes."
-    return Turn("count", rng.choice(COUNT_WORDINGS), answer)
+    return Turn("count", rng.choice(COUNT_WORDINGS), answer, f"{seen(scene)} That makes {count}.")
 
 
 def presence_turn(rng: random.Random, scene: Scene) -> Turn:
@@ -122,12 +139,13 @@ def presence_turn(rng: random.Random, scene: Scene) -> Turn:
     name = rng.choice(sorted(names)) if present else _absent_name(rng, scene, names)
     question = rng.choice(PRESENCE_WORDINGS).format(article=article(name), name=name)
     answer = f"Yes, there is {article(name)} {name}." if present else f"No, there is no {name}."
-    return Turn("presence", question, answer)
+    return Turn("presence", question, answer, seen(scene))
 
 
 def list_turn(rng: random.Random, scene: Scene) -> Turn:
     """Asks for all shapes from left to right."""
-    return Turn("list", rng.choice(LIST_WORDINGS), listing([s.name for s in scene.shapes]))
+    answer = listing([s.name for s in scene.shapes])
+    return Turn("list", rng.choice(LIST_WORDINGS), answer, seen(scene))
 
 
 def direction_turn(rng: random.Random, clip: ClipScene) -> Turn:
@@ -137,31 +155,35 @@ def direction_turn(rng: random.Random, clip: ClipScene) -> Turn:
     if len(clip.scene.shapes) == 1:
         wordings += SINGLE_DIRECTION_WORDINGS
     way = {"left": "to the left", "right": "to the right"}.get(clip.direction, clip.direction)
-    return Turn("direction", rng.choice(wordings).format(kind=kind), f"The {kind} moves {way}.")
+    question = rng.choice(wordings).format(kind=kind)
+    return Turn("direction", question, f"The {kind} moves {way}.", STARTS[clip.direction])
 
 
 def clip_colour_turn(rng: random.Random, clip: ClipScene) -> Turn:
     """Asks for the colour of the moving shape."""
     shape = clip.scene.shapes[0]
     question = rng.choice(COLOUR_WORDINGS).format(kind=shape.kind)
-    return Turn("clip colour", question, f"The {shape.kind} is {shape.colour}.")
+    answer = f"The {shape.kind} is {shape.colour}."
+    return Turn("clip colour", question, answer, f"I see {article(shape.name)} {shape.name} move.")
 
 
 def name_turns(rng: random.Random) -> tuple[Turn, Turn]:
     """A person tells a name, and asks for it later."""
     name = random_name(rng)
-    told = Turn("told", rng.choice(NAME_STATEMENTS).format(name=name), f"Nice to meet you, {name}.")
-    return told, Turn("recall", rng.choice(NAME_QUESTIONS), f"Your name is {name}.")
+    statement = rng.choice(NAME_STATEMENTS).format(name=name)
+    told = Turn("told", statement, f"Nice to meet you, {name}.", f"The name is {name}.")
+    question = rng.choice(NAME_QUESTIONS)
+    return told, Turn("recall", question, f"Your name is {name}.", f"The name is {name}.")
 
 
 def small_talk_turn(rng: random.Random) -> Turn:
     """A greeting, thanks, or a question about the model itself."""
     kind = rng.random()
     if kind < 0.4:
-        return Turn("identity", rng.choice(IDENTITY_QUESTIONS), IDENTITY_ANSWER)
+        return Turn("identity", rng.choice(IDENTITY_QUESTIONS), IDENTITY_ANSWER, TALK)
     if kind < 0.75:
-        return Turn("greeting", _loose_end(rng, rng.choice(GREETINGS)), GREETING_ANSWER)
-    return Turn("thanks", _loose_end(rng, rng.choice(THANKS)), THANKS_ANSWER)
+        return Turn("greeting", _loose_end(rng, rng.choice(GREETINGS)), GREETING_ANSWER, TALK)
+    return Turn("thanks", _loose_end(rng, rng.choice(THANKS)), THANKS_ANSWER, TALK)
 
 
 def no_picture_turn(rng: random.Random) -> Turn:
@@ -176,7 +198,7 @@ def no_picture_turn(rng: random.Random) -> Turn:
     kind, colour = rng.choice(SHAPES), rng.choice(tuple(COLOURS))
     name = f"{colour} {kind}"
     question = rng.choice(wordings).format(kind=kind, name=name, article=article(name))
-    return Turn("no picture", question, NO_PICTURE_ANSWER)
+    return Turn("no picture", question, NO_PICTURE_ANSWER, "There is no picture to look at.")
 
 
 def sloppy(rng: random.Random, question: str) -> str:

@@ -26,9 +26,13 @@ from tools.train_demo.model import (
 PEAK_RATE, WARM_UP, DECAY_SHARE = 1.5e-3, 150, 0.35
 
 
-def stage_of(step: int) -> int:
-    """The most shapes a picture may hold at this step: one at first, four in the end."""
-    return 1 + sum(step >= start for start in (300, 600, 900))
+def stage_of(step: int) -> batches.Stage:
+    """The curriculum: one shape at first, four in the end; then thoughts, and more to see."""
+    return batches.Stage(
+        most_shapes=1 + sum(step >= start for start in (300, 600, 900)),
+        thinking_share=0.15 if step >= 1600 else 0.0,
+        mixed=step >= 1600,
+    )
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -66,7 +70,7 @@ def train(arguments: argparse.Namespace) -> None:
         model.load_state_dict(saved["model"], strict=False)
         probe.load_state_dict(saved["probe"])
     else:
-        batch = batches.draw_batch(arguments.seed, 10**9, 4, 1)
+        batch = batches.draw_batch(arguments.seed, 10**9, 4, stage_of(0))
         difference = check_against_reference(model, batch)
         if difference > 1e-4:
             raise SystemExit(f"the batched forward differs from transformers by {difference:.1e}")
@@ -91,7 +95,7 @@ def train(arguments: argparse.Namespace) -> None:
             loss, features = forward_batch(model, batch)
         total = loss
         if batch.cell_shapes is not None:
-            cells = probe.loss(features.float(), batch)
+            cells = probe.loss(features, batch)
             total = loss + arguments.probe_weight * cells
             _average(running, "cells", float(cells))
         optimizer.zero_grad(set_to_none=True)
@@ -102,7 +106,11 @@ def train(arguments: argparse.Namespace) -> None:
         seen += len(batch.input_ids)
         if (step + 1) % 25 == 0:
             rate = seen / (time.perf_counter() - began)
-            line = {"step": step + 1, "samples_per_s": round(rate, 1), "stage": stages[step]}
+            line = {
+                "step": step + 1,
+                "samples_per_s": round(rate, 1),
+                "shapes": stages[step].most_shapes,
+            }
             line |= {name: round(value, 4) for name, value in running.items()}
             with (arguments.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")

@@ -6,13 +6,18 @@ Per value head the state S [Dv, Dk] follows, token by token, all in fp32:
 """
 
 import math
+from collections.abc import Callable
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig
-from mlx_model.layers import GatedRMSNorm, Linear, silu
+from mlx_model.layers import GatedRMSNorm, Linear, on_metal, silu
+
+DeltaRule = Callable[
+    [mx.array, mx.array, mx.array, mx.array, mx.array, mx.array], tuple[mx.array, mx.array]
+]
 
 _CHUNK_TOKENS = 64
 _L2_EPS = 1e-6
@@ -27,18 +32,25 @@ class DepthwiseConv(nn.Module):
 
     def __call__(self, window: mx.array) -> mx.array:
         """Shapes: window [1, kernel - 1 + T, C], older inputs first -> [1, T, C]."""
-        taps = self.weight[:, 0].T  # [kernel, C]
-        kernel = taps.shape[0]
-        tokens = window.shape[1] - kernel + 1
-        if mx.default_device() == mx.gpu:
-            return mx.conv1d(window, self.weight.swapaxes(1, 2), groups=self.weight.shape[0])
-        if tokens == 1:
-            return (window * taps).sum(axis=1, keepdims=True)
-        # The CPU backend's grouped convolution is slow; four shifted products are not.
-        total = window[:, :tokens] * taps[0]
-        for tap in range(1, kernel):
-            total = total + window[:, tap : tap + tokens] * taps[tap]
-        return total
+        return (grouped_conv if on_metal() else shifted_products)(window, self.weight)
+
+
+def grouped_conv(window: mx.array, weight: mx.array) -> mx.array:
+    """The depthwise convolution by mlx's own kernel. Shapes as in DepthwiseConv."""
+    return mx.conv1d(window, weight.swapaxes(1, 2), groups=weight.shape[0])
+
+
+def shifted_products(window: mx.array, weight: mx.array) -> mx.array:
+    """The same by elementwise products, which the CPU backend does much faster."""
+    taps = weight[:, 0].T  # [kernel, C]
+    kernel = taps.shape[0]
+    tokens = window.shape[1] - kernel + 1
+    if tokens == 1:
+        return (window * taps).sum(axis=1, keepdims=True)
+    total = window[:, :tokens] * taps[0]
+    for tap in range(1, kernel):
+        total = total + window[:, tap : tap + tokens] * taps[tap]
+    return total
 
 
 class GatedDeltaNet(nn.Module):
@@ -63,6 +75,8 @@ class GatedDeltaNet(nn.Module):
         self.dt_bias = mx.zeros((self.value_heads,))
         self.norm = GatedRMSNorm(self.value_dim, config.rms_norm_eps)
         self.out_proj = Linear(values, config.hidden_size)
+        # Asked for here, while the model is being loaded, because it may take a second.
+        self.kernel_on_metal = metal_kernel(self.key_dim, self.value_dim)
 
     def __call__(self, x: mx.array, cache: DeltaNetCache) -> mx.array:
         """Shapes: x [1, T, hidden] -> the same; replaces the state and the tail in `cache`."""
@@ -74,7 +88,8 @@ class GatedDeltaNet(nn.Module):
         state = cache.state
         if state is None:
             state = mx.zeros((1, self.value_heads, self.value_dim, self.key_dim), mx.float32)
-        mixed, cache.state = delta_rule(queries, keys, values, log_decay, beta, state)
+        rule = self.kernel_on_metal or delta_rule
+        mixed, cache.state = rule(queries, keys, values, log_decay, beta, state)
         gate = self.in_proj_z(x).reshape(1, tokens, self.value_heads, self.value_dim)
         mixed = self.norm(mixed, gate).reshape(1, tokens, -1)
         projected: mx.array = self.out_proj(mixed)
@@ -103,6 +118,26 @@ def unit_length(x: mx.array) -> mx.array:
     return mx.fast.rms_norm(x, None, _L2_EPS / width) * (1 / math.sqrt(width))
 
 
+def metal_kernel(key_dim: int, value_dim: int) -> DeltaRule | None:
+    """mlx-lm's kernel for the gated delta rule, or None where there is none for these widths."""
+    if not on_metal() or key_dim % 32 or value_dim % 8:
+        return None
+    from mlx_lm.models.gated_delta import gated_delta_kernel
+
+    def rule(
+        queries: mx.array,
+        keys: mx.array,
+        values: mx.array,
+        log_decay: mx.array,
+        beta: mx.array,
+        state: mx.array,
+    ) -> tuple[mx.array, mx.array]:
+        outputs, state = gated_delta_kernel(queries, keys, values, mx.exp(log_decay), beta, state)
+        return outputs, state
+
+    return rule
+
+
 def delta_rule(
     queries: mx.array,
     keys: mx.array,
@@ -111,17 +146,11 @@ def delta_rule(
     beta: mx.array,
     state: mx.array,
 ) -> tuple[mx.array, mx.array]:
-    """The gated delta rule by the fastest way that this device has.
+    """The gated delta rule in plain array operations, for one token or many.
 
     Shapes: queries and keys [1, T, Hk, Dk]; values [1, T, H, Dv]; log_decay and beta [1, T, H];
     state [1, H, Dv, Dk] -> outputs [1, T, H, Dv] and the state after the last token; all fp32.
     """
-    if mx.default_device() == mx.gpu and keys.shape[-1] % 32 == 0 and values.shape[-1] % 8 == 0:
-        # Late: importing mlx_lm takes a second, and only Metal needs it.
-        from mlx_lm.models.gated_delta import gated_delta_kernel
-
-        outputs, state = gated_delta_kernel(queries, keys, values, mx.exp(log_decay), beta, state)
-        return outputs, state
     groups = values.shape[2] // keys.shape[2]
     if groups > 1:
         queries, keys = mx.repeat(queries, groups, axis=2), mx.repeat(keys, groups, axis=2)

@@ -10,6 +10,11 @@ from mlx_model.config import TextConfig
 _UNPACK_TOKENS = 4
 
 
+def on_metal() -> bool:
+    """Whether work goes to a Mac's GPU; everything else counts as the CPU backend."""
+    return mx.default_device() == mx.gpu and mx.metal.is_available()
+
+
 class Linear(nn.Linear):
     """A linear map without bias, which mlx.nn.quantize turns into a PackedLinear."""
 
@@ -36,7 +41,7 @@ class PackedLinear(nn.QuantizedLinear):
     def __call__(self, x: mx.array) -> mx.array:
         """Shapes: x [1, T, inputs] -> [1, T, outputs]."""
         packed = self["weight"], self["scales"], self["biases"]
-        if x.shape[1] < _UNPACK_TOKENS or mx.default_device() == mx.gpu:
+        if x.shape[1] < _UNPACK_TOKENS or on_metal():
             return mx.quantized_matmul(
                 x, *packed, transpose=True, group_size=self.group_size, bits=self.bits
             )
@@ -90,7 +95,7 @@ class MLP(nn.Module):
 
 def silu(x: mx.array) -> mx.array:
     """x times its sigmoid. Shapes: x [1, T, ...]."""
-    if x.shape[1] == 1 or mx.default_device() == mx.gpu:
+    if x.shape[1] == 1 or on_metal():
         fused: mx.array = nn.silu(x)
         return fused
     # Half the time of x * sigmoid(x) on the CPU backend, once there are many elements.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_model.config import ModelConfig, RopeConfig
+from mlx_model.layers import on_metal
 
 IntArray = NDArray[np.int64]
 
@@ -65,7 +66,7 @@ class RotaryPositions:
 
     def line(self, start: int, tokens: int) -> Rotation:
         """Rotation for `tokens` of text that begin at position `start`."""
-        if mx.default_device() == mx.gpu:
+        if on_metal():
             return LineRotation(start, self.theta, self.rotary_dim)
         # mx.fast.rope rebuilds its angles in each layer on the CPU backend; one table serves all.
         return self._table(np.broadcast_to(np.arange(start, start + tokens), (3, tokens)))

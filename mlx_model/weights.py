@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 
 from mlx_model.config import ModelConfig, QuantizationConfig, load_config
 from mlx_model.errors import CheckpointError
+from mlx_model.layers import on_metal
 from mlx_model.model import Model
 
 INDEX_NAME = "model.safetensors.index.json"
@@ -39,17 +40,19 @@ class TensorInfo:
     shape: tuple[int, ...]
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, dtype: mx.Dtype | None = None) -> Model:
     """Load a checkpoint folder, strictly: a missing, extra or misshapen tensor is an error.
 
-    Computes in fp32 on the CPU backend and in bf16 on Metal. `mtp.*` is allowed and left on disk.
+    Computes in `dtype`, which is fp32 on the CPU backend and bf16 on Metal unless given. `mtp.*`
+    is allowed and left on disk.
     """
     folder = Path(path)
     config = load_config(folder)
     tensors = find_tensors(folder)
     model = checked_model(config, tensors, folder)
     names = parameter_names(config, tensors)
-    dtype = mx.float32 if mx.default_device() == mx.cpu else mx.bfloat16
+    if dtype is None:
+        dtype = mx.bfloat16 if on_metal() else mx.float32
     model.load_weights(
         [(name, _cast(name, array, dtype)) for name, array in _read(names, tensors)], strict=True
     )

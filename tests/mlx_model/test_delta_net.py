@@ -6,7 +6,16 @@ import pytest
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig, load_config
-from mlx_model.delta_net import GatedDeltaNet, chunked, delta_rule, unit_length
+from mlx_model.delta_net import (
+    GatedDeltaNet,
+    chunked,
+    delta_rule,
+    grouped_conv,
+    metal_kernel,
+    shifted_products,
+    unit_length,
+)
+from mlx_model.layers import on_metal
 from tests.mlx_model.goldens import GOLDENS, relative_error
 
 TOKEN_COUNTS = (1, 2, 3, 63, 64, 65, 129, 200)
@@ -110,6 +119,36 @@ def test_unit_length_adds_its_epsilon_to_the_sum_of_squares(scale: float) -> Non
     x = scale * np.random.default_rng(2).standard_normal((3, 32)).astype(np.float32)
     expected = x / np.sqrt((x.astype(np.float64) ** 2).sum(-1, keepdims=True) + 1e-6)
     assert relative_error(unit_length(mx.array(x)), expected) < 1e-6
+
+
+def test_the_kernel_that_runs_on_metal_follows_the_same_conventions() -> None:
+    """mlx-lm's plain twin of its kernel, given what the kernel is given: the only check off a Mac.
+
+    It says whether the decay is linear, how heads are grouped and which way the state lies.
+    """
+    from mlx_lm.models.gated_delta import gated_delta_ops
+
+    for tokens in (1, 7):
+        arrays = [mx.array(array) for array in random_inputs(tokens)]
+        queries, keys, values, log_decay, beta, state = arrays
+        twin = gated_delta_ops(queries, keys, values, mx.exp(log_decay), beta, state)
+        for found, expected in zip(delta_rule(*arrays), twin, strict=True):
+            assert relative_error(found, expected) < 1e-6
+
+
+def test_without_metal_there_is_no_kernel() -> None:
+    if not on_metal():
+        assert metal_kernel(128, 128) is None
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 40])
+def test_both_forms_of_the_convolution_agree(tokens: int) -> None:
+    keys = mx.random.split(mx.random.key(5))
+    window = mx.random.normal((1, tokens + 3, 24), key=keys[0])
+    weight = mx.random.normal((24, 1, 4), key=keys[1])
+    expected = grouped_conv(window, weight)
+    assert expected.shape == (1, tokens, 24)
+    assert relative_error(shifted_products(window, weight), expected) < 1e-6
 
 
 def test_a_layer_gives_the_same_whichever_way_its_input_is_cut() -> None:

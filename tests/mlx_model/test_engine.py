@@ -51,7 +51,8 @@ class TalkingModel(ScriptedModel):
 
     def position_ids(self, ids: Any, images: Any, videos: Any) -> tuple[np.ndarray, int]:
         self.prompt_tokens = len(ids)
-        return np.tile(np.arange(len(ids)), (3, 1)), len(ids)
+        self.grids = (len(images), len(videos)) if images is not None and videos is not None else ()
+        return np.arange(3)[:, None] * 1000 + np.arange(len(ids)), len(ids)
 
     def encode_media(self, pixel_values: np.ndarray, grid_thw: np.ndarray) -> mx.array:
         self.pieces.append(len(pixel_values))
@@ -150,6 +151,27 @@ def test_every_media_token_of_the_prompt_gets_its_embedding(processor: Processor
     picture = model.pieces[0] // 4
     assert rows[:picture] == rows[-picture:]  # the same picture, at both ends
     assert rows[:picture] != rows[picture : 2 * picture]
+    assert model.grids == (2, 1)
+
+
+def test_every_token_of_the_prompt_gets_its_position(processor: Processor) -> None:
+    engine = talking(processor, "Yes.")
+    list(engine.reply(ask("word " * 40), NEVER))
+    calls = [call for call in scripted(engine).calls if call.positions is not None]
+    read = np.concatenate([call.positions for call in calls], axis=1)
+    places = np.arange(scripted(engine).prompt_tokens)
+    assert read.tolist() == [(1000 * axis + places).tolist() for axis in range(3)]
+
+
+def test_padding_of_the_vocabulary_is_never_said(processor: Processor) -> None:
+    engine = talking(processor, "")
+    padding = processor.vocab_size_used
+    model = scripted(engine)
+    model.script = [padding, padding + 1, model.vocabulary - 1]
+    for temperature in (0.0, 1.0):
+        model.calls.clear()
+        list(engine.reply(ask("?", max_tokens=4, temperature=temperature, seed=1), NEVER))
+        assert max(token for call in model.calls for token in call.ids) < padding
 
 
 def test_the_prompt_is_the_processors(processor: Processor) -> None:

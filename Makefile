@@ -2,6 +2,8 @@
 # folder may have spaces in its name.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
+# `make test` checks first and tests then, whatever -j says.
+.NOTPARALLEL:
 .PHONY: help run install test test-only check format tree soak demo-table bench screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python

@@ -6,11 +6,11 @@
 # A name on the PATH proves nothing: it may be a shim that fails, a build without ensurepip
 # (Debian without python3-venv), or an Intel build on an Apple Silicon Mac.
 usable='
-import struct, sys, sysconfig
+import platform, struct, sys, sysconfig
 assert (3, 11) <= sys.version_info[:2] <= (3, 14)
 assert sys.implementation.name == "cpython" and struct.calcsize("P") == 8
 assert not sysconfig.get_config_var("Py_GIL_DISABLED")
-assert sys.platform != "darwin" or sysconfig.get_platform().endswith(("arm64", "universal2"))
+assert sys.platform != "darwin" or platform.machine() == "arm64"
 import ctypes, ensurepip, fcntl, ssl, venv
 '
 is_usable() {

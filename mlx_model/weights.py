@@ -105,11 +105,10 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
             name: TensorInfo(file, entry["dtype"], tuple(entry["shape"]))
             for name, entry in header.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise CheckpointError(
-            f"The weights file {file} cannot be read. Download the model again."
-        ) from error
-    if 8 + length + end != size:
+        complete = 8 + length + end == size
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        raise _unreadable(file) from error
+    if not complete:
         raise CheckpointError(f"The weights file {file} is incomplete. Download the model again.")
     _check_header(file, metadata, infos)
     return infos
@@ -161,7 +160,7 @@ def _check_header(file: Path, metadata: object, infos: Mapping[str, TensorInfo])
     # Other MLX converters shift the norms and turn the convolutions in one go, without a word
     # about it; the convolution's shape is the only reliable trace.
     turned = any(
-        name.endswith("conv1d.weight") and info.shape[-1] == 1 for name, info in infos.items()
+        name.endswith("conv1d.weight") and info.shape[-1:] == (1,) for name, info in infos.items()
     )
     if norms not in (None, NORM_CONVENTION) or turned:
         raise CheckpointError(
@@ -221,9 +220,16 @@ def _read(
 
 def load_file(file: Path) -> dict[str, mx.array]:
     """The tensors of one safetensors file, read when they are first used."""
-    loaded = mx.load(str(file))
+    try:
+        loaded = mx.load(str(file))
+    except RuntimeError as error:
+        raise _unreadable(file) from error
     assert isinstance(loaded, dict)
     return loaded
+
+
+def _unreadable(file: Path) -> CheckpointError:
+    return CheckpointError(f"The weights file {file} cannot be read. Download the model again.")
 
 
 def _cast(name: str, array: mx.array, dtype: mx.Dtype) -> mx.array:

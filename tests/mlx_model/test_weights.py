@@ -104,6 +104,24 @@ def test_a_file_that_is_something_else_is_not_loaded(
         load_model(checkpoint.folder)
 
 
+def test_a_damaged_header_never_ends_in_anything_but_a_sentence(checkpoint: Checkpoint) -> None:
+    file = checkpoint.save() / "model.safetensors"
+    whole = file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(80):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, header, rng.integers(1, 4)):
+            damaged[place] = rng.integers(0, 256)
+        file.write_bytes(damaged)
+        try:
+            load_model(checkpoint.folder)
+        except CheckpointError:
+            refused += 1
+    assert refused > 60
+
+
 def test_a_folder_without_weights(checkpoint: Checkpoint) -> None:
     (checkpoint.folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="no weights"):

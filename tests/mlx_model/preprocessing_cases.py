@@ -42,6 +42,14 @@ CLIPS = {
     "published_odd": ("edges", 75, 64, 7, PUBLISHED_CLIP, None),
 }
 
+# name: (budget, tokens a frame may cost at most, frame counts)
+CLIP_BUDGETS = {
+    "published": (PUBLISHED_CLIP, None, (2, 5, 7, 16)),
+    "capped": (PUBLISHED_CLIP, 768, (2, 7, 200, 768)),
+    "demo": (DEMO_CLIP, 9, (2, 5, 7, 16)),
+    "least": (DEMO_CLIP, 1, (4,)),
+}
+
 # (frames in the clip, frames a second, frames a second wanted, fewest, most)
 SAMPLINGS = [
     (total, rate, fps, fewest, most)

@@ -82,8 +82,7 @@ def test_picture_sizes_are_the_references(name: str, budget: dict[str, int]) -> 
 @pytest.mark.parametrize("key", TABLES["sizes"]["clip"])
 def test_frame_sizes_are_the_references(key: str) -> None:
     name, count = key.split()
-    budget = cases.DEMO_CLIP if name == "demo" else cases.PUBLISHED_CLIP
-    cap = {"published": None, "capped": 768, "demo": 9}[name]
+    budget, cap, _ = cases.CLIP_BUDGETS[name]
     wanted = ClipSettings(settings(budget), max_frame_tokens=cap)
     found = [_size_or_none(frame_size, int(count), *size, wanted) for size in cases.size_sweep()]
     assert found == TABLES["sizes"]["clip"][key]

@@ -151,12 +151,8 @@ def sizes() -> dict[str, Any]:
             asked(lambda h=h, w=w, a=(budget, cap), n=count: clip_size(n, h, w, *a))
             for h, w in cases.size_sweep()
         ]
-        for name, budget, cap in (
-            ("published", cases.PUBLISHED_CLIP, None),
-            ("capped", cases.PUBLISHED_CLIP, 768),
-            ("demo", cases.DEMO_CLIP, 9),
-        )
-        for count in (2, 5, 7, 16)
+        for name, (budget, cap, counts) in cases.CLIP_BUDGETS.items()
+        for count in counts
     }
     return {"still": still, "clip": moving}
 

@@ -92,11 +92,11 @@ LIGHT: Final = Colours(
     code="#F5F2EE",
     selected="#E9E3DA",
     ok="#2E7D4F",
-    warn="#8A5E00",
+    warn="#9A6A00",
     shadow="#3A2A18",
     shadow_strength=0.075,
     syntax=CodeColours(
-        keyword="#A03A6B", string="#3B6E37", number="#8A4B12", comment="#766F66", name="#2A5FA5"
+        keyword="#A03A6B", string="#3B6E37", number="#8A4B12", comment="#716A61", name="#2A5FA5"
     ),
     sample_ground="#F2EDE7",
     sample_shapes=("#D92F2F", "#2A62DC", "#E2B10D"),

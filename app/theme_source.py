@@ -39,9 +39,11 @@ class ThemeSource(QObject):
 
     Signals:
         changed(): colours or text size are different now; `theme` has the new values.
+        settled(): every widget has taken them over: the time to lay out again.
     """
 
     changed = Signal()
+    settled = Signal()
 
     def __init__(self, parent: QObject | None = None, fonts: Fonts | None = None) -> None:
         super().__init__(parent)
@@ -95,3 +97,4 @@ class ThemeSource(QObject):
             application.setPalette(palette(self.theme))
             application.setFont(self.theme.font("base"))
         self.changed.emit()
+        self.settled.emit()

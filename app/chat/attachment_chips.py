@@ -4,6 +4,7 @@ A chip is first "reading", then says what the file is and costs, or in a sentenc
 sent.
 """
 
+import math
 from pathlib import Path
 
 from PySide6.QtCore import QRect, QRectF, QSizeF, Qt, Signal, Slot
@@ -100,11 +101,11 @@ class AttachmentChip(QWidget):
         natural = max(name_px, metrics.horizontalAdvance(self._line))
         if not self.problem:
             self._rows = [self._line]
-            return min(width, _WIDEST_PX, round(natural) + frame), 2 * line_px + 10
-        room = min(width - frame, max(_WIDEST_PX, round(natural)))
+            return min(width, _WIDEST_PX, math.ceil(natural) + frame), 2 * line_px + 10
+        room = min(width - frame, max(_WIDEST_PX, math.ceil(natural)))
         self._rows = _wrapped(self._line, metrics, room)
         used = max(name_px, *(metrics.horizontalAdvance(text) for text in self._rows))
-        return min(width, round(used) + frame), (1 + len(self._rows)) * line_px + 10
+        return min(width, math.ceil(used) + frame), (1 + len(self._rows)) * line_px + 10
 
     def _describe(self) -> None:
         self.setAccessibleName(f"{self._name}, {self._line}")

@@ -47,6 +47,13 @@ class CodeHighlighter(QSyntaxHighlighter):
         self._next = 0
         self.rehighlight()
 
+    def ink_at(self, position: int) -> QColor:
+        """The colour given to the character at `position`; invalid where none was given."""
+        for span in self._spans:
+            if span.start <= position < span.start + span.length:
+                return QColor(span.colour)
+        return QColor()
+
     def highlightBlock(self, text: str) -> None:
         first = self.currentBlock().position()
         last = first + len(text)
@@ -119,6 +126,19 @@ class CodeBlock(QWidget):
     def code(self) -> str:
         """The code as it would be copied."""
         return self._code
+
+    @property
+    def copy_button(self) -> QuietButton:
+        """The button in the corner."""
+        return self._copy
+
+    def ink_at(self, position: int) -> QColor:
+        """The colour of the character at `position`; invalid where it is the usual one."""
+        return self._highlighter.ink_at(position)
+
+    def lines_fit(self) -> bool:
+        """Whether every line lies inside what `height_for` gave it."""
+        return self._text.viewport().height() >= self._text.lines_height() - 1
 
     def show_code(self, code: str, *, finished: bool) -> None:
         """Show `code`, which continues what is shown already or replaces it."""

@@ -3,6 +3,7 @@
 Prose between two pieces of code is one text widget, so that it can be selected as a whole.
 """
 
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QWidget
 
 from app.chat.code_block import CodeBlock
@@ -29,13 +30,21 @@ class MarkdownView(QWidget):
         self._tail_text.hide()
         self._tail_code: CodeBlock | None = None
         self._source: list[str] = []
+        self._heights: dict[TextBlock | CodeBlock, int] = {}
+        self._width = 0
         self.frozen_count = 0
         self.tail_redraws = 0
+        themes.changed.connect(self.on_theme_changed)
 
     @property
     def source(self) -> str:
         """The Markdown so far."""
         return "".join(self._source)
+
+    @property
+    def tail_text(self) -> TextBlock:
+        """Where prose in progress is drawn, again at every `append`."""
+        return self._tail_text
 
     @property
     def is_empty(self) -> bool:
@@ -63,29 +72,41 @@ class MarkdownView(QWidget):
         if self._tail_code is not None and self._tail_code not in self._parts:
             self._tail_code.deleteLater()
         self._parts, self._tail_code, self._source = [], None, []
+        self._heights.clear()
         self._splitter = MarkdownSplitter()
         self.append(text)
         self.finish()
 
     def height_for(self, width: int) -> int:
         """Place every part for this width; the height of all of them."""
+        if width != self._width:
+            self._width = width
+            self._heights.clear()
         top = 0
         parts: list[TextBlock | CodeBlock] = list(self._parts)
         if not self._tail_text.is_empty:
             parts.append(self._tail_text)
         for number, part in enumerate(parts):
-            height = part.height_for(width)
+            height = self._heights.get(part)
+            if height is None:
+                height = self._heights[part] = part.height_for(width)
             if number:
                 top += _gap(parts[number - 1], part)
             part.setGeometry(0, top, width, height)
             top += height
         return top
 
+    @Slot()
+    def on_theme_changed(self) -> None:
+        """Sizes of text may have changed."""
+        self._heights.clear()
+
     def _freeze(self, block: MarkdownBlock) -> None:
         self.frozen_count += 1
         if block.kind == "code":
             code = self._tail_code or self._new_code(block.language)
             code.show_code(block.text, finished=True)
+            self._heights.pop(code, None)
             self._tail_code = None
             return
         if not self._parts or isinstance(self._parts[-1], CodeBlock):
@@ -95,6 +116,7 @@ class MarkdownView(QWidget):
         last = self._parts[-1]
         assert isinstance(last, TextBlock)
         last.add_block(block)
+        self._heights.pop(last, None)
 
     def _show_tail(self, tail: MarkdownBlock | None) -> None:
         self.tail_redraws += tail is not None
@@ -102,8 +124,10 @@ class MarkdownView(QWidget):
             if self._tail_code is None:
                 self._tail_code = self._new_code(tail.language)
             self._tail_code.show_code(tail.text, finished=False)
+            self._heights.pop(self._tail_code, None)
             tail = None
         self._tail_text.show_block(tail)
+        self._heights.pop(self._tail_text, None)
         self._tail_text.setVisible(tail is not None)
 
     def _new_text(self) -> TextBlock:

@@ -3,6 +3,7 @@
 Knows how to lay itself out for a width. Loads nothing from anywhere; links open in the browser.
 """
 
+import math
 from typing import Any
 
 from PySide6.QtCore import QMimeData, QRectF, Qt, QUrl, Slot
@@ -53,6 +54,8 @@ class TextBlock(QTextBrowser):
         self.setAcceptDrops(False)
         self.setUndoRedoEnabled(False)
         self.setOpenLinks(False)
+        # A width of our own: by default the text takes over the viewport's, which lags behind.
+        self.setLineWrapMode(QTextBrowser.LineWrapMode.FixedPixelWidth)
         self.viewport().setAutoFillBackground(False)
         self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.document().setDocumentMargin(0)
@@ -95,16 +98,14 @@ class TextBlock(QTextBrowser):
 
     def height_for(self, width: int) -> int:
         """Lay out for a width; the height that shows everything."""
-        document = self.document()
-        if document.textWidth() != width:
-            document.setTextWidth(width)
-        return round(document.size().height())
+        if self.lineWrapColumnOrWidth() != width:
+            self.setLineWrapColumnOrWidth(width)
+        return round(self.document().size().height())
 
-    def natural_width(self) -> int:
-        """The width that needs no wrapping, in px."""
-        document = self.document()
-        document.setTextWidth(-1)
-        return int(document.idealWidth()) + 1
+    def natural_width(self, most: int) -> int:
+        """The width of the longest line in px, when no line may be wider than `most`."""
+        self.height_for(most)
+        return min(most, math.ceil(self.document().idealWidth()))
 
     @Slot()
     def on_theme_changed(self) -> None:

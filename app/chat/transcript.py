@@ -58,7 +58,7 @@ class Transcript(QScrollArea):
         self.jump_button.hide()
         self.jump_button.clicked.connect(self.on_jump_clicked)
         self.verticalScrollBar().valueChanged.connect(self.on_scrolled)
-        themes.changed.connect(self.on_theme_changed)
+        themes.settled.connect(self.on_theme_settled)
 
     @property
     def reply(self) -> ReplyMessage | None:
@@ -228,7 +228,7 @@ class Transcript(QScrollArea):
         self._show_jump_button()
 
     @Slot()
-    def on_theme_changed(self) -> None:
+    def on_theme_settled(self) -> None:
         """Sizes of text may have changed."""
         self._heights.clear()
         self.lay_out()

@@ -67,7 +67,7 @@ class UserMessage(QWidget):
         if self.text.isHidden():
             return top - _GAP_PX
         most = round(width * _BUBBLE_SHARE) - 2 * _BUBBLE_SIDE_PX
-        inner = min(most, self.text.natural_width())
+        inner = self.text.natural_width(most)
         height = self.text.height_for(inner)
         self._bubble = QRect(
             right - inner - 2 * _BUBBLE_SIDE_PX,

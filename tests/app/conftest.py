@@ -1,6 +1,7 @@
 """What the tests of the window share: nothing may be left running after any of them."""
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from shiboken6 import isValid
 
 from app.composition import Composition
 from app.inference.controller import ReplyController
+from app.main_window import MainWindow
 from app.resources import DEMO_MODEL_DIR
+from app.theme_source import ThemeSource
 from tests.app.scripted_engine import Script, ScriptedEngine
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
 @pytest.fixture
@@ -56,6 +61,27 @@ def make_composition(
     yield make
     for composition in made:
         assert composition.close(10_000), "a thread did not end"
+
+
+@pytest.fixture
+def themes(qapp: object) -> ThemeSource:
+    """The light theme with the bundled fonts, whatever the desktop says."""
+    source = ThemeSource()
+    source.set_choice("light")
+    return source
+
+
+@pytest.fixture
+def window(qtbot: QtBot, themes: ThemeSource) -> MainWindow:
+    """A window without a session behind it, on the (offscreen) screen and active."""
+    made = MainWindow(themes)
+    qtbot.addWidget(made)
+    made.set_model_label("Demo model", "coloured shapes only")
+    with qtbot.waitExposed(made):
+        made.show()
+    made.activateWindow()
+    qtbot.waitUntil(made.isActiveWindow)
+    return made
 
 
 @pytest.fixture(autouse=True)

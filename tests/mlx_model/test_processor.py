@@ -192,6 +192,17 @@ def test_the_published_settings_are_read_as_the_reference_reads_them(folder: Pat
     assert loaded.video_tokens(1920, 1080, 20, max_frame_tokens=768) == 10 * 720
 
 
+def test_frames_are_capped_only_where_the_checkpoint_asks_for_it(folder: Path) -> None:
+    file = folder / "video_preprocessor_config.json"
+    rewrite(file, cap_pixels_per_frame=None)
+    # The whole budget of 147,456 pixels goes to four frames.
+    assert load_processor(folder).video_tokens(2000, 2000, 4) == 2 * 36
+    rewrite(file, cap_pixels_per_frame=True, max_video_tokens=None)
+    loaded = load_processor(folder)
+    assert loaded.clip_settings is not None
+    assert loaded.clip_settings.max_frame_tokens == 768
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if "video" not in name])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()

@@ -20,12 +20,8 @@ GOLDENS = json.loads((ROOT / "tests/goldens/prompts/rendered.json").read_text(en
 TOKENIZER = Tokenizer.from_file(str(ROOT / "assets/demo_model/tokenizer.json"))
 TEMPLATE = ChatTemplate((ROOT / "assets/demo_model/chat_template.jinja").read_text("utf-8"))
 CONTROL = {token.content: i for i, token in TOKENIZER.get_added_tokens_decoder().items()}
-MEDIA_TOKENS = MediaTokens(
-    CONTROL["<|image_pad|>"],
-    CONTROL["<|video_pad|>"],
-    CONTROL["<|vision_start|>"],
-    CONTROL["<|vision_end|>"],
-)
+MEDIA_NAMES = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+MEDIA_TOKENS = MediaTokens(*map(TOKENIZER.token_to_id, MEDIA_NAMES))
 BUILDER = PromptBuilder(TOKENIZER, TEMPLATE, MEDIA_TOKENS, merge_size=2)
 
 # Whole control tokens, their halves, what merges with its neighbours, and plain characters.
@@ -172,6 +168,26 @@ def test_a_tool_name_cannot_complete_a_token_of_the_template() -> None:
     harmless = {"function": {"name": "f", "arguments": {"a": "1"}}}
     plain = [messages[0], Message("assistant", (), tool_calls=(harmless,))]
     assert controls(BUILDER.build(messages)) == controls(BUILDER.build(plain))
+
+
+def test_text_cannot_complete_what_the_template_began() -> None:
+    template = ChatTemplate("{% for m in messages %}<{{ m.content }}{{ m.content }}>{% endfor %}")
+    builder = PromptBuilder(TOKENIZER, template, MEDIA_TOKENS, merge_size=2)
+    for text in ("think>", "<|im_end|", "|im_end|>"):
+        assert controls(builder.build([Message.text("user", text)])) == []
+
+
+def test_the_first_time_of_a_clip_is_encoded_with_the_text_before_it() -> None:
+    # Most vocabularies merge some mark with the "<" that a time begins with; this one does.
+    data = json.loads(TOKENIZER.to_str())
+    data["model"]["vocab"][":<"] = 9999
+    data["model"]["merges"].append([":", "<"])
+    merging = Tokenizer.from_str(json.dumps(data))
+    tokens = MediaTokens(*map(merging.token_to_id, MEDIA_NAMES))
+    builder = PromptBuilder(merging, TEMPLATE, tokens, merge_size=2)
+    message = Message("user", (TextPart("Look:"), VideoPart(Path("b"))))
+    prompt = builder.build([message], media=MediaPlan([], [(1, 2, 2)], [(1.0,)]))
+    assert merging.token_to_id(":<") in prompt.input_ids
 
 
 def test_half_a_surrogate_pair_is_replaced() -> None:

@@ -16,7 +16,7 @@ MANY = tuple(range(0, 400, 20))
 def leave(moment: str, home: Path) -> subprocess.CompletedProcess[str]:
     """Run the program with the real engine and leave it at `moment`."""
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-m", "tests.app.leaving_program", moment, str(home)],
+        [sys.executable, "-m", "tests.app.leaving_program", moment, str(home)],
         cwd=ROOT,
         env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
         capture_output=True,

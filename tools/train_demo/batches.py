@@ -43,23 +43,32 @@ CLIPS = ClipSettings(
 )
 PATCH, FACTOR, TEMPORAL = PIXELS.patch_size, PIXELS.factor, PIXELS.temporal_patch_size
 
-SHAPE_CLASSES = len(scenes.SHAPES) + 1
-COLOUR_CLASSES = len(scenes.COLOURS) + 1
+# What is known of each vision token in training, and how many classes it has; 0 is "nothing here".
+# "rank" counts the shapes of a picture from the left, "direction" is the way of what moves.
+CELL_CLASSES = {
+    "kind": 1 + len(scenes.SHAPES),
+    "colour": 1 + len(scenes.COLOURS),
+    "rank": 1 + 4,
+    "direction": 1 + len(scenes.DIRECTIONS),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """Pictures or frame groups of one grid. Shapes: patches [N, P, 1536], P = rows * columns."""
+    """Pictures or frame groups of one grid, and the truth about each of their tokens.
+
+    Shapes: patches [N, P, 1536], P = rows * columns; each of `cells` [N, P / 4].
+    """
 
     patches: np.ndarray
     rows: int
     columns: int
+    cells: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Arrays of one step. Shapes: ids and labels [B, T]; positions [3, B, T]; cell labels, for
-    every token of every picture, [N, P / 4]."""
+    """Arrays of one step. Shapes: ids and labels [B, T]; positions [3, B, T]."""
 
     kind: str
     input_ids: np.ndarray
@@ -67,8 +76,6 @@ class Batch:
     positions: np.ndarray
     pictures: Pixels | None = None
     clips: Pixels | None = None
-    cell_shapes: np.ndarray | None = None
-    cell_colours: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class _PictureSource:
         self._most_shapes = most_shapes
         self.media = Media(self._height // FACTOR, self._width // FACTOR)
         self._patches: list[np.ndarray] = []
-        self._cells: list[tuple[list[int], list[int]]] = []
+        self._cells: list[dict[str, list[int]]] = []
 
     def draw(self, rng: random.Random) -> scenes.Scene:
         """One more picture."""
@@ -126,17 +133,13 @@ class _PictureSource:
         scene = scenes.random_scene(rng, *original, rng.randint(1, self._most_shapes))
         picture = scenes.render(scene)
         self._patches.append(_patches([picture], self._height, self._width))
-        self._cells.append(_cells(scene, self.media.rows, self.media.columns))
+        where = _shape_of_cells(scene, self.media.rows, self.media.columns)
+        self._cells.append({**_looks(scene, where), "rank": where})
         return scene
 
     def arrays(self) -> dict[str, Any]:
-        """The batch's fields for all pictures drawn."""
-        shapes, colours = zip(*self._cells, strict=True)
-        return {
-            "pictures": _pixels(self._patches, self._height, self._width),
-            "cell_shapes": np.array(shapes),
-            "cell_colours": np.array(colours),
-        }
+        """The batch's field for all pictures drawn."""
+        return {"pictures": _pixels(self._patches, self._cells, self._height, self._width)}
 
 
 class _ClipSource:
@@ -161,6 +164,7 @@ class _ClipSource:
         scale = min(1.0, 2.0 * self._height / height)
         self._canvas = round(width * scale), round(height * scale)
         self._patches: list[np.ndarray] = []
+        self._cells: list[dict[str, list[int]]] = []
 
     def draw(self, rng: random.Random) -> scenes.ClipScene:
         """One more clip."""
@@ -172,11 +176,17 @@ class _ClipSource:
         frames = {i: scenes.render_frame(clip, i) for i in set(self._indices)}
         shown = [frames[i] for i in self._indices]
         self._patches.append(_patches(shown, self._height, self._width))
+        way = 1 + list(scenes.DIRECTIONS).index(clip.direction)
+        for index in self._indices[::TEMPORAL]:
+            scene = scenes.scene_at(clip, index)
+            where = _shape_of_cells(scene, self.media.rows, self.media.columns)
+            directions = [way if shape == 1 else 0 for shape in where]
+            self._cells.append({**_looks(scene, where), "direction": directions})
         return clip
 
     def arrays(self) -> dict[str, Any]:
         """The batch's field for all clips drawn."""
-        return {"clips": _pixels(self._patches, self._height, self._width)}
+        return {"clips": _pixels(self._patches, self._cells, self._height, self._width)}
 
 
 def _picture_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
@@ -303,12 +313,11 @@ def _patches(frames: list[Image.Image], height: int, width: int) -> np.ndarray:
     return values.reshape(grid[0], grid[1] * grid[2], -1)
 
 
-def _cells(scene: scenes.Scene, rows: int, columns: int) -> tuple[list[int], list[int]]:
-    """Which shape and colour fill most of each cell, row by row; 0 where nothing does."""
-    kinds, colours = [0] * (rows * columns), [0] * (rows * columns)
-    most = [0.12] * (rows * columns)
+def _shape_of_cells(scene: scenes.Scene, rows: int, columns: int) -> list[int]:
+    """Which shape (1 for the first) fills most of each cell, row by row; 0 where none does."""
+    where, most = [0] * (rows * columns), [0.12] * (rows * columns)
     side = min(scene.width, scene.height)
-    for shape in scene.shapes:
+    for number, shape in enumerate(scene.shapes, 1):
         half_x = 0.85 * shape.radius * side / scene.width * columns
         half_y = 0.85 * shape.radius * side / scene.height * rows
         cx, cy = shape.x * columns, shape.y * rows
@@ -319,14 +328,22 @@ def _cells(scene: scenes.Scene, rows: int, columns: int) -> tuple[list[int], lis
                 covered = max(across, 0.0) * max(down, 0.0)
                 cell = row * columns + column
                 if covered > most[cell]:
-                    most[cell] = covered
-                    kinds[cell] = 1 + scenes.SHAPES.index(shape.kind)
-                    colours[cell] = 1 + list(scenes.COLOURS).index(shape.colour)
-    return kinds, colours
+                    most[cell], where[cell] = covered, number
+    return where
 
 
-def _pixels(patches: list[np.ndarray], height: int, width: int) -> Pixels:
-    return Pixels(np.concatenate(patches), height // PATCH, width // PATCH)
+def _looks(scene: scenes.Scene, where: list[int]) -> dict[str, list[int]]:
+    """Kind and colour of the shape in each cell."""
+    kinds = [0] + [1 + scenes.SHAPES.index(s.kind) for s in scene.shapes]
+    colours = [0] + [1 + list(scenes.COLOURS).index(s.colour) for s in scene.shapes]
+    return {"kind": [kinds[n] for n in where], "colour": [colours[n] for n in where]}
+
+
+def _pixels(
+    patches: list[np.ndarray], cells: list[dict[str, list[int]]], height: int, width: int
+) -> Pixels:
+    truth = {name: np.array([cell[name] for cell in cells]) for name in cells[0]}
+    return Pixels(np.concatenate(patches), height // PATCH, width // PATCH, truth)
 
 
 def _collate(kind: str, samples: list[Sample], **media: Any) -> Batch:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 from transformers.models.qwen3_5 import modeling_qwen3_5 as reference
 
-from tools.train_demo.batches import COLOUR_CLASSES, SHAPE_CLASSES, Batch, Pixels
+from tools.train_demo.batches import CELL_CLASSES, Batch, Pixels
 from tools.train_demo.dialogue import NO_LABEL
 from tools.train_demo.tokenizer import DEMO_MODEL
 
@@ -80,20 +80,21 @@ def build_config() -> Qwen3_5Config:
 
 
 class CellProbe(nn.Module):
-    """Reads shape and colour off each vision token; trains the tower early, never exported."""
+    """Reads the truth about its cell off each vision token; trains the tower, never exported."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.shapes = nn.Linear(width, SHAPE_CLASSES)
-        self.colours = nn.Linear(width, COLOUR_CLASSES)
-
-    def loss(self, features: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy over cells. Shapes: features [N * cells, width]."""
-        shapes = torch.from_numpy(batch.cell_shapes).reshape(-1)
-        colours = torch.from_numpy(batch.cell_colours).reshape(-1)
-        return F.cross_entropy(self.shapes(features), shapes) + F.cross_entropy(
-            self.colours(features), colours
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(width, classes) for name, classes in CELL_CLASSES.items()}
         )
+
+    def loss(self, features: Tensor, pixels: Pixels) -> Tensor:
+        """Sum over what is known of the mean cross-entropy. Shapes: features [N * cells, width]."""
+        losses = [
+            F.cross_entropy(self.heads[name](features), torch.from_numpy(truth).reshape(-1))
+            for name, truth in pixels.cells.items()
+        ]
+        return torch.stack(losses).sum()
 
 
 def build_model(seed: int) -> tuple[Qwen3_5ForConditionalGeneration, CellProbe]:
@@ -140,26 +141,26 @@ def _vision_attention(attention: nn.Module, x: Tensor, cos: Tensor, sin: Tensor)
 
 def forward_batch(
     model: Qwen3_5ForConditionalGeneration, batch: Batch
-) -> tuple[Tensor, Tensor | None]:
-    """Mean loss over the learned tokens, and the vision features of the pictures."""
+) -> tuple[Tensor, list[tuple[Tensor, Pixels]]]:
+    """Mean loss over the learned tokens, and the vision features of the pictures and clips."""
     input_ids = torch.from_numpy(batch.input_ids)
     embeddings = model.model.language_model.embed_tokens(input_ids)
-    picture_features = None
-    if batch.pictures is not None:
-        picture_features = vision_features(model, batch.pictures).float()
-        pads = input_ids == model.config.image_token_id
-        embeddings = embeddings.masked_scatter(pads[..., None], picture_features)
-    if batch.clips is not None:
-        pads = input_ids == model.config.video_token_id
-        clip_features = vision_features(model, batch.clips).float()
-        embeddings = embeddings.masked_scatter(pads[..., None], clip_features)
+    seen = []
+    for pad, pixels in (
+        (model.config.image_token_id, batch.pictures),
+        (model.config.video_token_id, batch.clips),
+    ):
+        if pixels is not None:
+            features = vision_features(model, pixels).float()
+            embeddings = embeddings.masked_scatter((input_ids == pad)[..., None], features)
+            seen.append((features, pixels))
     hidden = model.model.language_model(
         inputs_embeds=embeddings, position_ids=torch.from_numpy(batch.positions), use_cache=False
     ).last_hidden_state
     targets = torch.from_numpy(batch.labels)[:, 1:]
     learned = targets != NO_LABEL
     logits = model.lm_head(hidden[:, :-1][learned])
-    return F.cross_entropy(logits, targets[learned]), picture_features
+    return F.cross_entropy(logits, targets[learned]), seen
 
 
 @torch.no_grad()

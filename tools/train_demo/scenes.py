@@ -4,6 +4,7 @@ Everything is drawn from one `random.Random`, so a seed names a scene for good. 
 questions, tokens or models; tests and benchmarks use it as they please.
 """
 
+import dataclasses
 import io
 import math
 import random
@@ -162,33 +163,18 @@ def render(scene: Scene, with_jpeg: bool = True) -> Image.Image:
     return canvas
 
 
-def render_frame(clip: ClipScene, index: int) -> Image.Image:
-    """Frame `index` of the clip as an RGB picture."""
+def scene_at(clip: ClipScene, index: int) -> Scene:
+    """What frame `index` of the clip shows; the first shape is the one that moves."""
     dx, dy = DIRECTIONS[clip.direction]
     way = clip.travel * index / max(clip.frame_count - 1, 1)
     mover, *others = clip.scene.shapes
-    moved = Shape(
-        mover.kind,
-        mover.colour,
-        mover.rgb,
-        mover.x + dx * way,
-        mover.y + dy * way,
-        mover.radius,
-        mover.rotation,
-    )
-    scene = clip.scene
-    return render(
-        Scene(
-            scene.width,
-            scene.height,
-            scene.background,
-            scene.background_end,
-            (moved, *others),
-            scene.supersample,
-            scene.jpeg_quality,
-            scene.outline,
-        )
-    )
+    moved = dataclasses.replace(mover, x=mover.x + dx * way, y=mover.y + dy * way)
+    return dataclasses.replace(clip.scene, shapes=(moved, *others))
+
+
+def render_frame(clip: ClipScene, index: int) -> Image.Image:
+    """Frame `index` of the clip as an RGB picture."""
+    return render(scene_at(clip, index))
 
 
 def _start_range(reach: float, way: float) -> tuple[float, float]:

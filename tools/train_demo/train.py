@@ -81,7 +81,7 @@ def train(arguments: argparse.Namespace) -> None:
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
     stages = [stage_of(step) for step in range(arguments.steps)]
-    began, seen, running = time.perf_counter(), 0, {}
+    began, samples, running = time.perf_counter(), 0, {}
     source = batches.stream(arguments.seed, start, arguments.steps, arguments.batch, stages)
     for step, batch in enumerate(source, start):
         if step >= quantise_from and not quantised:
@@ -92,20 +92,20 @@ def train(arguments: argparse.Namespace) -> None:
             group["lr"] = learning_rate(step, arguments.steps)
         # bfloat16 halves the time of a step; the end of the run is as exact as what follows it.
         with torch.autocast("cpu", torch.bfloat16, enabled=step < exact_from):
-            loss, features = forward_batch(model, batch)
+            loss, seen = forward_batch(model, batch)
         total = loss
-        if batch.cell_shapes is not None:
-            cells = probe.loss(features, batch)
-            total = loss + arguments.probe_weight * cells
+        for features, pixels in seen:
+            cells = probe.loss(features, pixels)
+            total = total + arguments.probe_weight * cells
             _average(running, "cells", float(cells))
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         _average(running, batch.kind, float(loss))
-        seen += len(batch.input_ids)
+        samples += len(batch.input_ids)
         if (step + 1) % 25 == 0:
-            rate = seen / (time.perf_counter() - began)
+            rate = samples / (time.perf_counter() - began)
             line = {
                 "step": step + 1,
                 "samples_per_s": round(rate, 1),

@@ -12,10 +12,18 @@ from PySide6.QtGui import (
     QDragMoveEvent,
     QDropEvent,
     QImage,
+    QKeyEvent,
     QResizeEvent,
     QTextCursor,
 )
-from PySide6.QtWidgets import QFileDialog, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractSlider,
+    QFileDialog,
+    QMainWindow,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.chat.composer import Composer
 from app.chat.draft_edit import local_files
@@ -29,6 +37,11 @@ from app.theme_style import style_sheet
 from app.window_actions import NATIVE_MENU_BAR, WindowActions
 from app.window_header import WindowHeader
 
+_COMMAND = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.MetaModifier
+_PAGE_STEPS: dict[int, QAbstractSlider.SliderAction] = {
+    Qt.Key.Key_PageUp: QAbstractSlider.SliderAction.SliderPageStepSub,
+    Qt.Key.Key_PageDown: QAbstractSlider.SliderAction.SliderPageStepAdd,
+}
 _MEDIA_PATTERNS = (
     "*.png *.jpg *.jpeg *.webp *.gif *.bmp *.tif *.tiff *.heic *.heif *.avif "
     "*.mp4 *.mov *.m4v *.webm *.mkv *.avi"
@@ -222,6 +235,16 @@ class MainWindow(QMainWindow):
         )
         if names:
             self.files_offered.emit([Path(name) for name in names])
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        # Keys that nobody else wanted: pages scroll the conversation, letters go into the draft.
+        if event.key() in _PAGE_STEPS:
+            self.transcript.verticalScrollBar().triggerAction(_PAGE_STEPS[event.key()])
+        elif event.text().isprintable() and event.text() and not event.modifiers() & _COMMAND:
+            self.composer.draft.setFocus()
+            self.composer.draft.insertPlainText(event.text())
+        else:
+            super().keyPressEvent(event)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if local_files(event.mimeData()):

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFrame, QPlainTextEdit, QWidget
 from app.theme_source import ThemeSource
 
 _MOST_LINES = 9
+_PAGE_KEYS = (Qt.Key.Key_PageUp, Qt.Key.Key_PageDown)
 _SHIFTED = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
 
 
@@ -72,6 +73,9 @@ class DraftEdit(QPlainTextEdit):
                 self.ensureCursorVisible()
             else:
                 self.send_pressed.emit()
+            return
+        if event.key() in _PAGE_KEYS and not self.verticalScrollBar().maximum():
+            event.ignore()  # the window scrolls the conversation instead
             return
         super().keyPressEvent(event)
 

@@ -6,7 +6,7 @@ Places its messages itself, at once and in one pass, so that nothing is painted 
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtGui import QImage, QResizeEvent
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QImage, QResizeEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from app.buttons import PillButton
@@ -46,7 +46,7 @@ class Transcript(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Conversation")
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.viewport().setAutoFillBackground(False)
         self._page = QWidget()
         self.setWidget(self._page)
@@ -109,12 +109,14 @@ class Transcript(QScrollArea):
         if self.reply is not None:
             self.reply.finish(message)
             self._lay_out_again(self.reply)
+            self._announce("Answer stopped" if message.stopped else "Answer complete")
 
     def fail_reply(self, sentence: str) -> None:
         """There will be no answer, or no more of it."""
         if self.reply is not None:
             self.reply.fail(sentence)
             self._lay_out_again(self.reply)
+            self._announce(sentence)
 
     def remove_reply(self) -> None:
         """Take the answer at the end away, for another one to take its place."""
@@ -175,6 +177,10 @@ class Transcript(QScrollArea):
         self._heights.pop(message, None)
         message.hide()
         message.deleteLater()
+
+    def _announce(self, words: str) -> None:
+        """Tell a screen reader once, instead of at every word."""
+        QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, words))
 
     def _reading_place(self) -> tuple[QWidget | None, int]:
         """The first message in view and how far its top lies below the view's top."""

@@ -84,6 +84,15 @@ def window(qtbot: QtBot, themes: ThemeSource) -> MainWindow:
     return made
 
 
+@pytest.fixture(scope="session", autouse=True)
+def imports_set_aside() -> Iterator[None]:
+    """Keep what the imports made, which is most objects, out of every later look through them."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread, a pool job or a timer alive."""

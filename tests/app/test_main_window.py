@@ -153,6 +153,27 @@ def test_shortcuts_for_new_chat_and_attach(
     assert heard.args == [[Path("/a/b.png")]]
 
 
+def test_page_keys_in_the_draft_scroll_the_conversation(qtbot: QtBot, window: MainWindow) -> None:
+    for _ in range(4):
+        ask(window)
+    bar = window.transcript.verticalScrollBar()
+    end = bar.value()
+    qtbot.keyClick(window.composer.draft, Qt.Key.Key_PageUp)
+    assert bar.value() < end
+    assert not window.transcript.follows
+    qtbot.keyClick(window.composer.draft, Qt.Key.Key_PageDown)
+    assert bar.value() == end
+
+
+def test_letters_typed_anywhere_go_into_the_draft(qtbot: QtBot, window: MainWindow) -> None:
+    ask(window)
+    window.transcript.setFocus()
+    qtbot.keyClicks(window.transcript, "w")
+    assert window.composer.draft.hasFocus()
+    qtbot.keyClicks(window.composer.draft, "hy")
+    assert window.composer.draft.toPlainText() == "why"
+
+
 def test_copy_and_paste_work_in_the_draft(qtbot: QtBot, window: MainWindow) -> None:
     draft = window.composer.draft
     qtbot.keyClicks(draft, "word")

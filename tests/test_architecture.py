@@ -139,6 +139,22 @@ def test_the_readme_has_one_line_for_each_module() -> None:
     assert not empty, f"README's tree says nothing about {empty}"
 
 
+def test_what_the_readme_points_to_is_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", readme, re.MULTILINE)
+    anchors = {
+        "#" + re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
+    }
+    links = re.findall(r"\]\(([^)\s]+)\)", readme)
+    assert links
+    dead = [
+        link
+        for link in links
+        if "://" not in link and link not in anchors and not (ROOT / link).exists()
+    ]
+    assert not dead, f"README.md points to what is not there: {dead}"
+
+
 def pins(lock: Path) -> list[tuple[Requirement, int]]:
     """Each pinned requirement of a lock file with the number of its hashes."""
     found = []

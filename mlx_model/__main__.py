@@ -5,6 +5,7 @@ standard error), 130 stopped with Ctrl-C. Everything heavy is imported by the co
 """
 
 import argparse
+import io
 import os
 import sys
 import threading
@@ -159,10 +160,10 @@ def _chat(options: argparse.Namespace) -> int:
     from mlx_model.chat_jsonl import serve
 
     engine = Engine.load(options.model)
-    # A stream of its own: the reader thread may still wait on it when the interpreter closes
-    # sys.stdin, which is fatal if they are the same object.
-    with open(sys.stdin.fileno(), "rb", closefd=False) as source:
-        serve(engine, source, sys.stdout.buffer)
+    # A stream of its own, never closed: the reader thread may be waiting on it at the end, and
+    # closing it then (as the interpreter does with sys.stdin) would wait for the thread.
+    source = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
+    serve(engine, source, sys.stdout.buffer)
     return 0
 
 

@@ -405,7 +405,7 @@ def test_the_size_of_the_pieces_does_not_change_the_reply(
 
 def test_the_seed_decides_what_a_lively_reply_says(demo: Engine) -> None:
     def said(seed: int) -> str:
-        request = ask("Who are you?", max_tokens=16, temperature=1.5, seed=seed)
+        request = ask("Who are you?", max_tokens=16, temperature=5.0, seed=seed)
         return texts(list(demo.reply(request, NEVER)), TextDelta)
 
     assert said(1) == said(1)

@@ -1,0 +1,291 @@
+"""The two commands as a person and another program meet them: real processes, the demo model."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_model.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+PICTURE = "assets/samples/shapes.png"
+CLIP = "assets/samples/clip.mp4"
+COMMAND = [sys.executable, "-m", "mlx_model"]
+WAIT_S = 60
+# Takes the demo model a while to read, and still fits its context.
+LONG_TEXT = "red circle, " * 900
+
+
+def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=WAIT_S,
+        check=False,
+    )
+
+
+def test_ask_prints_the_answer_and_nothing_else() -> None:
+    done = run("ask", "--image", PICTURE, "--video", CLIP, "What is this?")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.strip()
+    assert done.stdout.endswith("\n")
+
+
+def test_ask_repeats_itself_with_the_same_seed() -> None:
+    arguments = ("ask", "--temperature", "5", "--max-tokens", "12", "Who are you?")
+    first, again = (run(*arguments, "--seed", "5").stdout for _ in range(2))
+    assert first == again
+    assert any(run(*arguments, "--seed", str(seed)).stdout != first for seed in range(1, 5))
+
+
+def test_a_user_error_is_one_sentence_and_status_2() -> None:
+    done = run("ask", "--image", "gone.png", "What?")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "gone.png" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["ask", "--image", "pyproject.toml", "What?"], "pyproject.toml"),
+        (["ask", "--video", PICTURE, "What?"], "shapes.png"),
+        (["ask", "--model", "gone", "What?"], "gone"),
+        (["ask", LONG_TEXT * 10], "tokens"),
+        (["ask"], "question"),
+        (["ask", "--max-tokens", "0", "What?"], "max-tokens"),
+        (["ask", "--seed", "x", "What?"], "seed"),
+        (["ask", "--seed", "-1", "What?"], "seed"),
+        (["ask", "--temperature", "nan", "What?"], "temperature"),
+        (["ask", "--nonsense", "What?"], "nonsense"),
+        (["chat"], "jsonl"),
+        (["chat", "--jsonl", "--model", "gone"], "gone"),
+        (["convert", "gone", "build/never"], "gone"),
+        (["convert", "gone", "build/never", "--bits", "5"], "bits"),
+        ([], "ask"),
+    ],
+)
+def test_what_a_person_can_put_right_is_said_in_one_line(
+    arguments: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    try:
+        status = main(arguments)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    shown = capsys.readouterr()
+    assert status == 2
+    assert shown.out == ""
+    assert named in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_ask_draws_progress_on_a_terminal_and_stops_cleanly_with_control_c() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "ask", LONG_TEXT], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs
+    )
+    os.close(theirs)
+    with process:
+        shown = b""
+        # Not at once: mlx's first computation looks for a compiler with system(), which ignores
+        # Ctrl-C for some milliseconds.
+        while shown.count(b"Reading") < 3:
+            shown += os.read(ours, 1000)
+        process.send_signal(signal.SIGINT)
+        answer = process.communicate(timeout=WAIT_S)[0]
+        shown += _rest(ours)
+    assert process.returncode == 130
+    assert answer == b""
+    assert b"Traceback" not in shown
+    assert shown.endswith(b"\r\x1b[K")  # the progress line is cleared
+
+
+def _rest(terminal: int) -> bytes:
+    rest = b""
+    try:
+        while piece := os.read(terminal, 1000):
+            rest += piece
+    except OSError:  # how Linux says that the other side of a terminal is gone
+        pass
+    os.close(terminal)
+    return rest
+
+
+def test_ask_is_quiet_when_nobody_reads_the_answer() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [*COMMAND, "ask", "Hello"],
+        cwd=ROOT,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        timeout=WAIT_S,
+        check=False,
+    )
+    os.close(theirs)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+def test_convert_writes_a_checkpoint_of_four_bits(tmp_path: Path) -> None:
+    source = ROOT / "tests" / "goldens" / "tied"
+    done = run("convert", str(source), str(tmp_path / "small"), "--bits", "4")
+    assert (done.returncode, done.stderr) == (0, "")
+    config = json.loads((tmp_path / "small" / "config.json").read_text(encoding="utf-8"))
+    assert config["quantization"]["bits"] == 4
+
+
+class Chat:
+    """A running `chat --jsonl` and the other program's side of it."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, "chat", "--jsonl"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdin
+        assert self.process.stdout
+        assert self.process.stderr
+        self.requests, self.events = self.process.stdin, self.process.stdout
+        self.errors = self.process.stderr
+
+    def send(self, request: Any) -> None:
+        data = request if isinstance(request, bytes) else json.dumps(request).encode()
+        self.requests.write(data + b"\n")
+        self.requests.flush()
+
+    def receive(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(self.events.readline())
+        return record
+
+    def until(self, *kinds: str) -> list[dict[str, Any]]:
+        """Events up to and with the first of one of these types."""
+        records = [self.receive()]
+        while records[-1]["type"] not in kinds:
+            records.append(self.receive())
+        return records
+
+    def end(self) -> int:
+        """Close the input and wait; the exit status."""
+        self.requests.close()
+        assert self.events.read() == b""
+        return self.process.wait(WAIT_S)
+
+
+@pytest.fixture
+def chat() -> Iterator[Chat]:
+    session = Chat()
+    try:
+        yield session
+    finally:
+        session.process.kill()
+        session.process.wait()
+        for stream in (session.requests, session.events, session.errors):
+            stream.close()
+
+
+def ask(request_id: Any, *parts: Any, **settings: Any) -> dict[str, Any]:
+    content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    return {"id": request_id, "messages": [{"role": "user", "content": content}], **settings}
+
+
+def test_a_conversation_with_a_picture_and_a_clip(chat: Chat) -> None:
+    picture, clip = {"type": "image", "path": PICTURE}, {"type": "video", "path": CLIP, "fps": 1}
+    chat.send(ask(1, picture, clip, "What is this?", max_tokens=8))
+    records = chat.until("finished")
+    assert {record["id"] for record in records} == {1}
+    kinds = [record.get("stage", record["type"]) for record in records]
+    order = ["looking", "reading", "text", "finished"]
+    assert sorted(kinds, key=order.index) == kinds
+    assert set(kinds) == set(order)
+    stats = records[-1]["stats"]
+    assert records[-1]["reason"] in ("stop", "length")
+    assert stats["read_tokens"] == stats["prompt_tokens"] > 20
+    assert stats["encoded_patches"] == records[0]["total"] > 0
+    assert 0 < stats["generated_tokens"] <= 8
+    assert 0 < stats["time_to_first_token_s"] < WAIT_S
+    assert stats["peak_memory_bytes"] > 0
+
+    chat.send({"id": "b", "messages": [{"role": "user", "content": "Hello"}]})
+    assert [record["id"] for record in chat.until("finished")][-1] == "b"
+    assert chat.end() == 0
+    assert chat.errors.read() == b""
+
+
+def test_the_process_survives_whatever_is_wrong_with_a_request(chat: Chat) -> None:
+    chat.send(b"this is not JSON")
+    chat.send({"id": 2, "prepare": {"messages": []}})
+    chat.send(ask(3, {"type": "image", "path": "gone.png"}, "What?"))
+    chat.send(ask(4, "Hello", nonsense=1))
+    chat.send({"id": 5, "messages": []})
+    chat.send(ask(6, LONG_TEXT * 10))
+    records = [chat.receive() for _ in range(5)]
+    assert [record["id"] for record in records] == [None, 2, 3, 4, 5]
+    assert {record["type"] for record in records} == {"error"}
+    assert "gone.png" in records[2]["message"]
+    assert "nonsense" in records[3]["message"]
+    *_, notice, finished = chat.until("finished")
+    assert (notice["id"], notice["type"]) == (6, "notice")
+    assert finished["reason"] == "context_full"
+    chat.send(ask(7, "Hello"))
+    assert chat.until("finished", "error")[-1]["type"] == "finished"
+    assert chat.end() == 0
+
+
+def test_cancel_while_the_prompt_is_read(chat: Chat) -> None:
+    chat.send(ask(1, LONG_TEXT))
+    first = chat.receive()
+    assert (first["type"], first["stage"], first["done"]) == ("progress", "reading", 0)
+    chat.send({"id": 2, "cancel": 1})
+    finished = chat.until("finished")[-1]
+    assert (finished["id"], finished["reason"]) == (1, "cancelled")
+    assert finished["stats"]["read_tokens"] < finished["stats"]["prompt_tokens"]
+    chat.send(ask(3, "Hello"))
+    assert chat.until("finished")[-1]["reason"] == "stop"
+    assert chat.end() == 0
+
+
+def test_the_end_of_input_waits_for_the_reply_in_progress(chat: Chat) -> None:
+    chat.send(ask(1, "Hello"))
+    chat.requests.close()
+    records = [json.loads(line) for line in chat.events]
+    assert records[-1]["type"] == "finished"
+    assert records[-1]["reason"] == "stop"
+    assert chat.process.wait(WAIT_S) == 0
+
+
+def test_control_c_ends_a_waiting_chat(chat: Chat) -> None:
+    chat.send(ask(1, "Hello"))
+    chat.until("finished")
+    chat.process.send_signal(signal.SIGINT)
+    assert chat.process.wait(WAIT_S) == 130
+    assert chat.errors.read() == b""
+
+
+def test_a_chat_that_nobody_listens_to_ends(chat: Chat) -> None:
+    chat.send(ask(1, LONG_TEXT))
+    chat.receive()
+    chat.events.close()
+    assert chat.process.wait(WAIT_S) == 141
+    assert chat.errors.read() == b""

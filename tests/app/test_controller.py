@@ -171,10 +171,13 @@ def test_stop_ends_the_reply_even_when_the_engine_is_deaf(
 def test_an_abandoned_reply_is_never_heard_of_again(
     make_controller: MakeController, qtbot: QtBot
 ) -> None:
+    was_told: list[bool] = []
+
     def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
         if len(request.messages[0].content) == 2:
             yield TextDelta("old")
             wait_for_stop(cancel)
+            was_told.append(cancel.is_set())
             yield TextDelta("old too")
             yield finished("cancelled")
         yield TextDelta("new")
@@ -187,6 +190,7 @@ def test_an_abandoned_reply_is_never_heard_of_again(
     assert controller.state == "idle"
     with qtbot.waitSignal(controller.reply_finished):
         controller.start_reply(NEXT)
+    assert was_told == [True], "the engine has to stop working on it"
     assert ear.text == "oldnew"
     assert [message.text for message in ear.ends] == ["new"]
 

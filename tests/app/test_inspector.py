@@ -1,6 +1,7 @@
 """Attached files are looked at in the background, by the real decoders and the real processor."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,22 @@ def test_a_removed_file_is_never_heard_of_again(
     qtbot.waitUntil(lambda: PICTURE in heard, timeout=10_000)
     qtbot.wait(100)
     assert heard == [PICTURE]
+
+
+def test_a_finding_that_is_outdated_on_its_way_is_dropped(
+    inspector: Inspector, qtbot: QtBot, tmp_path: Path
+) -> None:
+    widths: list[int] = []
+    inspector.inspected.connect(lambda path, found: widths.append(found.attachment.width))
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 64)).save(path)
+    inspector.inspect(path)
+    time.sleep(1)  # found, and waiting for the event loop, which does not run
+    Image.new("RGB", (96, 96)).save(path)
+    inspector.inspect(path)
+    qtbot.waitUntil(lambda: bool(widths), timeout=10_000)
+    qtbot.wait(100)
+    assert widths == [96]
 
 
 def test_a_file_changed_since_is_noticed(tmp_path: Path) -> None:

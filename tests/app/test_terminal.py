@@ -126,6 +126,7 @@ def test_stop_and_what_was_typed_meanwhile(make_composition: MakeComposition, qt
     terminal.type("second\n")
     qtbot.wait(50)
     assert len(engine.requests) == 1
+    assert "Stopped" not in terminal.printed, "the button was Stop, and nobody pressed it"
     terminal.type("/stop\nthird\n")
     qtbot.waitUntil(lambda: len(engine.requests) == 2, timeout=20_000)
     last = engine.requests[1].messages[-1].content[-1]

@@ -68,12 +68,13 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Arrays of one step. Shapes: ids and labels [B, T]; positions [3, B, T]."""
+    """Arrays of one step. Shapes: ids and labels [B, T], None where nothing is said; positions
+    [3, B, T]."""
 
     kind: str
-    input_ids: np.ndarray
-    labels: np.ndarray
-    positions: np.ndarray
+    input_ids: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    positions: np.ndarray | None = None
     pictures: Pixels | None = None
     clips: Pixels | None = None
 
@@ -81,17 +82,21 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Stage:
     """How hard the batches are: shapes in a picture at most, the share of answers that are thought
-    out, and whether a conversation may show more than one picture or clip."""
+    out, and whether a conversation may show more than one picture or clip; or nothing but looking.
+    """
 
     most_shapes: int
     thinking_share: float = 0.0
     mixed: bool = False
+    looking_only: bool = False
 
 
 def draw_batch(seed: int, step: int, size: int, stage: Stage) -> Batch:
     """Batch `step` of the run `seed`."""
     rng = random.Random(f"{seed}/{step}")
     lot = rng.random()
+    if stage.looking_only:
+        return _looking_batch(rng, size)
     if stage.mixed and lot < 0.28:
         return _mixed_batch(rng, size // 2, stage)
     if lot < 0.72 or stage.most_shapes < 2:
@@ -276,6 +281,14 @@ def _mixed_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
             turns.append(told[1])
         samples.append(_write(rng, turns, media, stage))
     return _collate("mixed", samples, **pictures.arrays(), **(clips.arrays() if clips else {}))
+
+
+def _looking_batch(rng: random.Random, size: int) -> Batch:
+    """Pictures, or every fifth time clips, without a word about them."""
+    source = _ClipSource(rng) if rng.random() < 0.2 else _PictureSource(rng, most_shapes=4)
+    for _ in range(size // 3 if isinstance(source, _ClipSource) else size):
+        source.draw(rng)
+    return Batch("looking", **source.arrays())
 
 
 def _text_batch(rng: random.Random, size: int, stage: Stage) -> Batch:

@@ -1,8 +1,8 @@
 """The demo model in training: transformers' Qwen3.5 at a tiny size, run over whole batches at once.
 
 transformers loops over pictures in the vision tower and over tokens in its position ids. Pictures
-of a batch share one grid here, so `forward_batch` calls the same modules with both done as arrays;
-`check_against_reference` proves that the result is the same.
+of a batch share one grid here, so `look` and `reply_loss` call the same modules with both done as
+arrays; `check_against_reference` proves that the result is the same.
 """
 
 import numpy as np
@@ -139,34 +139,35 @@ def _vision_attention(attention: nn.Module, x: Tensor, cos: Tensor, sin: Tensor)
     return attention.proj(out.transpose(1, 2).reshape(count, size, width))
 
 
-def forward_batch(
-    model: Qwen3_5ForConditionalGeneration, batch: Batch
-) -> tuple[Tensor, list[tuple[Tensor, Pixels]]]:
-    """Mean loss over the learned tokens, and the vision features of the pictures and clips."""
+def look(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> list[tuple[Tensor, Pixels]]:
+    """The vision features of the batch's pictures, and those of its clips."""
+    media = [pixels for pixels in (batch.pictures, batch.clips) if pixels is not None]
+    return [(vision_features(model, pixels).float(), pixels) for pixels in media]
+
+
+def reply_loss(
+    model: Qwen3_5ForConditionalGeneration, batch: Batch, seen: list[tuple[Tensor, Pixels]]
+) -> Tensor:
+    """Mean loss over the learned tokens, given what was seen."""
     input_ids = torch.from_numpy(batch.input_ids)
     embeddings = model.model.language_model.embed_tokens(input_ids)
-    seen = []
-    for pad, pixels in (
-        (model.config.image_token_id, batch.pictures),
-        (model.config.video_token_id, batch.clips),
-    ):
-        if pixels is not None:
-            features = vision_features(model, pixels).float()
-            embeddings = embeddings.masked_scatter((input_ids == pad)[..., None], features)
-            seen.append((features, pixels))
+    for features, pixels in seen:
+        is_picture = pixels is batch.pictures
+        pad = model.config.image_token_id if is_picture else model.config.video_token_id
+        embeddings = embeddings.masked_scatter((input_ids == pad)[..., None], features)
     hidden = model.model.language_model(
         inputs_embeds=embeddings, position_ids=torch.from_numpy(batch.positions), use_cache=False
     ).last_hidden_state
     targets = torch.from_numpy(batch.labels)[:, 1:]
     learned = targets != NO_LABEL
     logits = model.lm_head(hidden[:, :-1][learned])
-    return F.cross_entropy(logits, targets[learned]), seen
+    return F.cross_entropy(logits, targets[learned])
 
 
 @torch.no_grad()
 def check_against_reference(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> float:
     """Largest difference between our loss and transformers' own forward on one picture batch."""
-    loss, _ = forward_batch(model, batch)
+    loss = reply_loss(model, batch, look(model, batch))
     pictures = batch.pictures
     grid = [1, pictures.rows, pictures.columns]
     output = model(

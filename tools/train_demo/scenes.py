@@ -220,7 +220,7 @@ def _place_shapes(
     crowd = (1.0, 1.0, 0.95, 0.9, 0.85)[count]
     shapes: list[Shape] = []
     for _ in range(60 * count):
-        radius = rng.uniform(0.13, 0.25) * crowd * radius_scale
+        radius = rng.uniform(0.15, 0.26) * crowd * radius_scale
         reach_x, reach_y = radius * side * 1.05 / width, radius * side * 1.05 / height
         if 2 * reach_x > 1 or 2 * reach_y > 1:
             continue

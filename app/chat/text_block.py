@@ -136,9 +136,12 @@ class TextBlock(QTextBrowser):
             self._renderer.append(block)
 
     def createMimeDataFromSelection(self) -> QMimeData:
-        # Plain text only: pasted elsewhere, our colours would come along.
-        data = QMimeData()
-        data.setText(self.textCursor().selection().toPlainText())
+        # Plain text only: pasted elsewhere, our colours would come along. The object is Qt's own,
+        # because one made by Python crashes the program if it is on the clipboard at the end.
+        data = super().createMimeDataFromSelection()
+        text = data.text()
+        data.clear()
+        data.setText(text)
         return data
 
     def loadResource(self, kind: int, name: QUrl | str) -> Any:

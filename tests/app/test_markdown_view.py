@@ -1,8 +1,20 @@
 """An answer's text: what is finished stays, what is dangerous is only text, colours follow."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from PySide6.QtCore import QUrl
-from PySide6.QtGui import QColor, QDesktopServices, QFont, QGuiApplication
+from PySide6.QtGui import (
+    QColor,
+    QDesktopServices,
+    QFont,
+    QGuiApplication,
+    QImage,
+    QTextDocument,
+)
 from pytestqt.qtbot import QtBot
 
 from app.chat.code_block import CodeBlock
@@ -103,6 +115,16 @@ def test_pictures_of_an_answer_are_words(
     assert not asked
 
 
+def test_no_file_is_read_because_a_text_names_it(view: MarkdownView, tmp_path: Path) -> None:
+    path = tmp_path / "secret.png"
+    picture = QImage(4, 4, QImage.Format.Format_RGB32)
+    picture.fill(0)
+    assert picture.save(str(path))
+    block = show(view, "words")
+    kind = QTextDocument.ResourceType.ImageResource.value
+    assert block.document().resource(kind, QUrl.fromLocalFile(str(path))) is None
+
+
 def test_emphasis_lists_and_tables_are_drawn(view: MarkdownView) -> None:
     block = show(view, "a **b** *c*\n\n7. x\n8. y\n   - z\n\n| h | i |\n|---|--:|\n| 1 | 2 |")
     markers = []
@@ -143,6 +165,29 @@ def test_selected_text_is_copied_without_our_colours(view: MarkdownView) -> None
     data = QGuiApplication.clipboard().mimeData()
     assert data.text() == "a b c"
     assert not data.hasHtml()
+
+
+def test_copied_text_survives_the_end_of_the_program() -> None:
+    """Leaving with our text on the clipboard is no crash."""
+    program = """
+import sys
+from PySide6.QtWidgets import QApplication
+from app.chat.text_block import TextBlock
+from app.theme_source import ThemeSource
+application = QApplication([])
+block = TextBlock(ThemeSource())
+block.show_plain("words")
+block.selectAll()
+block.copy()
+assert QApplication.clipboard().text() == "words"
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        check=False,
+    )
+    assert ended.returncode == 0
 
 
 def test_code_block_shows_copies_and_colours_its_code(

@@ -87,13 +87,12 @@ def _read_clip(
     cancel: threading.Event,
     media: MediaPixels,
 ) -> None:
-    own = processor.clip_settings
-    max_frames = min(settings.max_frames, own.max_frames) if own else settings.max_frames
+    min_frames, max_frames = processor.frame_range(settings.max_frames)
     clip = sample_video(
         part.path,
         fps=part.fps or settings.video_fps,
         max_frames=max_frames,
-        min_frames=min(own.min_frames, max_frames) if own else max_frames,
+        min_frames=min_frames,
         start_s=part.start_s,
         end_s=part.end_s,
         cancel=cancel,

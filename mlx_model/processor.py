@@ -87,6 +87,15 @@ class Processor:
         times = _group_times(times_s, settings.pixels.temporal_patch_size)
         return values, np.array([grid], dtype=np.int64), times
 
+    def frame_range(self, max_frames: int) -> tuple[int, int]:
+        """The fewest and the most frames of a clip that are looked at.
+
+        `max_frames` lowers the checkpoint's own limit, never raises it.
+        """
+        own = self._clips()
+        most = min(max_frames, own.max_frames)
+        return min(own.min_frames, most), most
+
     def fit_frame(
         self, frame: Pixels, frame_count: int, max_frame_tokens: int | None = None
     ) -> Pixels:

@@ -30,6 +30,8 @@ _log = logging.getLogger("fireside.inspection")
 _THUMBNAIL_EDGE = 960
 _FILMSTRIP_EDGE = 240
 _FILMSTRIP_FRAMES = 10
+# The fewest and the most frames of a clip while no model says otherwise.
+_WITHOUT_MODEL = (4, 768)
 
 
 def inspect_file(
@@ -82,10 +84,14 @@ def _inspect_clip(
 ) -> Inspection:
     info = probe_video(attachment.path)
     # The same walk through the clip as the engine's, so that the count is the true one.
+    fewest, most = _WITHOUT_MODEL
+    if processor is not None:
+        fewest, most = processor.frame_range(settings.max_frames)
     sampled = sample_video(
         attachment.path,
         fps=settings.video_fps,
-        max_frames=settings.max_frames,
+        min_frames=fewest,
+        max_frames=most,
         cancel=cancel,
         prepare_frame=_shrink_frame,
     )

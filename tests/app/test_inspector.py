@@ -4,6 +4,8 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 from PySide6.QtGui import QImage
@@ -13,8 +15,9 @@ from app.inference.attachment_reader import inspect_file
 from app.inference.inspection import FileStamp, Inspection, stamp_of
 from app.inference.inspector import Inspector, LazyProcessor
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
+from mlx_model.looking import read_media
 from mlx_model.media import load_image, sample_video
-from mlx_model.messages import ReplySettings
+from mlx_model.messages import Message, ReplySettings, VideoPart
 from mlx_model.processor import load_processor
 
 PICTURE = SAMPLES_DIR / "shapes.png"
@@ -59,6 +62,25 @@ def test_a_clip_tells_the_frames_that_will_be_looked_at() -> None:
     assert 2 <= len(found.filmstrip) <= 10
     greens = [_centre_of_green(image) for image in found.filmstrip]
     assert greens == sorted(greens), "the circle moves to the right, and the strip is in order"
+
+
+def test_a_long_clip_shows_no_more_frames_than_the_engine_takes(tmp_path: Path) -> None:
+    clip = tmp_path / "long.mp4"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"mp4v"), 10, (96, 64))
+    for shade in range(200):
+        writer.write(np.full((64, 96, 3), shade, np.uint8))
+    writer.release()
+    attachment = inspected(clip).attachment
+    media = read_media(
+        load_processor(DEMO_MODEL_DIR),
+        [Message("user", (VideoPart(clip),))],
+        ReplySettings(),
+        threading.Event(),
+    )
+    assert media is not None
+    grid = media.video_grids[0][0]
+    assert attachment.frame_count == 2 * grid[0]
+    assert attachment.token_count == grid.prod() // 4
 
 
 def _centre_of_green(image: QImage) -> float:

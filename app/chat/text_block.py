@@ -6,7 +6,7 @@ Knows how to lay itself out for a width. Loads nothing from anywhere; links open
 import math
 from typing import Any
 
-from PySide6.QtCore import QMimeData, QRectF, Qt, QUrl, Slot
+from PySide6.QtCore import QByteArray, QMimeData, QRectF, Qt, QUrl, Slot
 from PySide6.QtGui import (
     QColor,
     QDesktopServices,
@@ -145,8 +145,8 @@ class TextBlock(QTextBrowser):
         return data
 
     def loadResource(self, kind: int, name: QUrl | str) -> Any:
-        # Never read a file or the network because an answer says so.
-        return None
+        # Never read a file because an answer names it. After None Qt would look for one itself.
+        return QByteArray()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         event.ignore()

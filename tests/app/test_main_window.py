@@ -233,6 +233,7 @@ def test_model_is_in_view_at_every_width(window: MainWindow) -> None:
         assert pill.words == "Demo model · coloured shapes only"
         assert pill.width() >= pill.sizeHint().width()
         assert window.header.rect().contains(pill.geometry())
+        assert not pill.geometry().intersects(window.header.new_chat_button.geometry())
 
 
 def visible_parts(window: MainWindow) -> list[QWidget]:

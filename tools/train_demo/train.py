@@ -26,6 +26,7 @@ from tools.train_demo.model import (
 
 PEAK_RATE, WARM_UP = 1.5e-3, 150
 # Steps that train the vision tower alone, by the probe: eight times as many pictures a second.
+# After them every second step goes on with that.
 LOOKING_ONLY = range(2000, 4400)
 
 
@@ -35,7 +36,7 @@ def stage_of(step: int) -> batches.Stage:
         most_shapes=1 + sum(step >= start for start in (300, 600, 900)),
         thinking_share=0.15 if step >= 1600 else 0.0,
         mixed=step >= 1600,
-        looking_only=step in LOOKING_ONLY,
+        looking_only=step in LOOKING_ONLY or (step >= LOOKING_ONLY.stop and step % 2 == 1),
     )
 
 

@@ -89,6 +89,10 @@ class Stage:
     thinking_share: float = 0.0
     mixed: bool = False
     looking_only: bool = False
+    # Where the shares end of batches that are mixed, of pictures and of clips; the rest is text.
+    batch_bounds: tuple[float, float, float] = (0.28, 0.72, 0.93)
+    # The same for questions of colour, count, presence and list; the rest is small talk.
+    question_bounds: tuple[float, float, float, float] = (0.3, 0.42, 0.64, 0.95)
 
 
 def draw_batch(seed: int, step: int, size: int, stage: Stage) -> Batch:
@@ -97,11 +101,12 @@ def draw_batch(seed: int, step: int, size: int, stage: Stage) -> Batch:
     lot = rng.random()
     if stage.looking_only:
         return _looking_batch(rng, size)
-    if stage.mixed and lot < 0.28:
+    mixed, pictures, clips = stage.batch_bounds
+    if stage.mixed and lot < mixed:
         return _mixed_batch(rng, size // 2, stage)
-    if lot < 0.72 or stage.most_shapes < 2:
+    if lot < pictures or stage.most_shapes < 2:
         return _picture_batch(rng, size, stage)
-    if lot < 0.93:
+    if lot < clips:
         return _clip_batch(rng, size // 2, stage)
     return _text_batch(rng, size, stage)
 
@@ -201,7 +206,7 @@ def _picture_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
 
 
 def _picture_sample(rng: random.Random, scene: scenes.Scene, media: Media, stage: Stage) -> Sample:
-    turns = _picture_turns(rng, scene, rng.randint(2, 4))
+    turns = _picture_turns(rng, scene, rng.randint(2, 4), stage)
     first = 0
     if rng.random() < 0.12:
         told, asked = questions.name_turns(rng)
@@ -216,18 +221,21 @@ def _picture_sample(rng: random.Random, scene: scenes.Scene, media: Media, stage
     return _write(rng, turns, {first: media}, stage)
 
 
-def _picture_turns(rng: random.Random, scene: scenes.Scene, count: int) -> list[questions.Turn]:
+def _picture_turns(
+    rng: random.Random, scene: scenes.Scene, count: int, stage: Stage
+) -> list[questions.Turn]:
     """At most `count` turns: not every question suits every scene."""
     turns: list[questions.Turn] = []
+    colour, number, presence, everything = stage.question_bounds
     for _ in range(count):
         lot = rng.random()
-        if lot < 0.3:
+        if lot < colour:
             turn = questions.colour_turn(rng, scene)
-        elif lot < 0.42:
+        elif lot < number:
             turn = questions.count_turn(rng, scene)
-        elif lot < 0.64:
+        elif lot < presence:
             turn = questions.presence_turn(rng, scene)
-        elif lot < 0.95:
+        elif lot < everything:
             turn = questions.list_turn(rng, scene)
         else:
             turn = questions.small_talk_turn(rng)
@@ -275,7 +283,7 @@ def _mixed_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
                 media[first] = clips.media
             else:
                 scene = pictures.draw(rng)
-                turns += _picture_turns(rng, scene, 2) or [questions.list_turn(rng, scene)]
+                turns += _picture_turns(rng, scene, 2, stage) or [questions.list_turn(rng, scene)]
                 media[first] = pictures.media
         if told:
             turns.append(told[1])

@@ -7,6 +7,7 @@ the same folder it resumes; a different `--steps` moves the end of the schedule.
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import time
@@ -31,12 +32,18 @@ LOOKING_ONLY = range(2000, 4400)
 
 
 def stage_of(step: int) -> batches.Stage:
-    """The curriculum: one shape at first, four in the end; then thoughts, and more to see."""
-    return batches.Stage(
+    """The curriculum: one shape at first, four in the end; then thoughts, and more to see; at last
+    more of what is learnt most slowly."""
+    stage = batches.Stage(
         most_shapes=1 + sum(step >= start for start in (300, 600, 900)),
         thinking_share=0.15 if step >= 1600 else 0.0,
         mixed=step >= 1600,
         looking_only=step in LOOKING_ONLY or (step >= LOOKING_ONLY.stop and step % 2 == 1),
+    )
+    if step < 5000:
+        return stage
+    return dataclasses.replace(
+        stage, batch_bounds=(0.22, 0.65, 0.93), question_bounds=(0.18, 0.28, 0.66, 0.96)
     )
 
 

@@ -138,7 +138,9 @@ def presence_turn(rng: random.Random, scene: Scene) -> Turn:
     present = rng.random() < 0.5
     name = rng.choice(sorted(names)) if present else _absent_name(rng, scene, names)
     question = rng.choice(PRESENCE_WORDINGS).format(article=article(name), name=name)
-    answer = f"Yes, there is {article(name)} {name}." if present else f"No, there is no {name}."
+    # The name comes first: the word that decides then stands beside what it is about.
+    echo = f"{article(name)} {name}?".capitalize()
+    answer = f"{echo} Yes, there is one." if present else f"{echo} No, there is none."
     return Turn("presence", question, answer, seen(scene))
 
 

@@ -1,11 +1,13 @@
 """Builds the demo model's tokenizer: a small byte-level BPE with Qwen3.5's special tokens.
 
 Run `python -m tools.train_demo.tokenizer` to write `assets/demo_model/tokenizer.json`. The merges
-come from the generated conversations and from words that later abilities will need, so that
-nothing has to be retrained from scratch when the demo model learns more.
+come from `tokenizer_words.json`: how often each word stood in 1,500 generated conversations, in
+the markup around them and in words that later abilities will need. The counts are kept because a
+model can never change its vocabulary, while the conversations go on changing.
 """
 
-import random
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from tokenizers import (
@@ -19,9 +21,8 @@ from tokenizers import (
     trainers,
 )
 
-from tools.train_demo import questions, scenes
-
 DEMO_MODEL = Path(__file__).resolve().parents[2] / "assets" / "demo_model"
+WORDS = Path(__file__).with_name("tokenizer_words.json")
 LEARNED_TOKENS = 1152
 
 # In the order of the published vocabulary; the second group is ordinary text to a decoder.
@@ -56,21 +57,6 @@ SPLIT = (
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-LATER_WORDS = """
-The picture shows a page with two lines. It reads: The word is. What does it say? Read the text.
-The square appears at 3.5 seconds and leaves at 6.0 seconds. When does it appear? It bounces twice.
-What happens first? The circle changes colour, then it stops. It moves faster, slower, away, back.
-[{"bbox_2d": [120, 80, 340, 300], "label": "red circle"}] {"point_2d": [512, 430], "label": "star"}
-Picture 1 has more shapes than picture 2. What is different? In the first picture, in the second one.
-The clip and the picture both have a blue square. None of them. Both of them. Only the last one.
-I cannot tell that: I know coloured shapes only. That is outside my world. Ask me about shapes.
-<function=calculator> <parameter=expression> 17 + 25 </parameter> </function> The result is 42.
-I look at the picture. There are three shapes, so the answer is three. Let me think. First, second,
-third, fourth. bigger smaller above below left right between next to largest smallest same other
-one two three four five six seven eight nine ten zero yes no not can could would should please my
-your favourite number is remember told you said before where why how who which with without from
-"""  # noqa: E501
-
 
 def build() -> Tokenizer:
     """Trains the tokenizer; the same result every time."""
@@ -97,26 +83,11 @@ def build() -> Tokenizer:
     return tokenizer
 
 
-def _corpus() -> list[str]:
-    rng = random.Random(0)
-    lines = ["system\n", "user\n", "assistant\n", "\n\n"] * 400
-    lines += [LATER_WORDS] * 40
-    lines += [f"<{t / 10:.1f} seconds>" for t in range(0, 200, 3)]
-    for _ in range(1500):
-        scene = scenes.random_scene(rng, 128, 128, rng.randint(1, 4))
-        clip = scenes.random_clip(rng, 96, 96)
-        turns = [
-            questions.colour_turn(rng, scene),
-            questions.count_turn(rng, scene),
-            questions.presence_turn(rng, scene),
-            questions.list_turn(rng, scene),
-            questions.direction_turn(rng, clip),
-            questions.small_talk_turn(rng),
-            questions.no_picture_turn(rng),
-            *questions.name_turns(rng),
-        ]
-        lines += [text for turn in turns if turn for text in (turn.question, turn.answer)]
-    return lines
+def _corpus() -> Iterator[str]:
+    counts: dict[str, int] = json.loads(WORDS.read_text(encoding="utf-8"))
+    for word, count in counts.items():
+        for _ in range(count):
+            yield word
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from app.chat import wording
 from app.chat.media_cards import ContactSheet, rounded
 from app.conversation.message import Attachment
 from app.icons import paint_icon
-from app.theme import RADIUS_CHIP
+from app.theme import RADIUS_CHIP, Theme
 from app.theme_source import ThemeSource
 
 _THUMB = QRect(5, 8, 38, 30)
@@ -57,6 +57,9 @@ class AttachmentChip(QWidget):
         self._line = "reading"
         self._sheet: ContactSheet | None = None
         self._rows: list[str] = []
+        # Sizes and rows by width: a hundred chips are placed again whenever one of them changes.
+        self._measured: dict[int, tuple[int, int, list[str]]] = {}
+        self._measured_in = themes.theme
         self.remove_button = RoundButton(
             themes, "x", "Remove", diameter=_REMOVE_PX, icon_px=12, kind="bare", parent=self
         )
@@ -93,6 +96,15 @@ class AttachmentChip(QWidget):
 
     def size_for(self, width: int) -> tuple[int, int]:
         """Width and height in px, inside `width`."""
+        if self._measured_in is not self._themes.theme:
+            self._measured.clear()
+            self._measured_in = self._themes.theme
+        if width not in self._measured:
+            self._measured[width] = self._measure(width)
+        chip_width, chip_height, self._rows = self._measured[width]
+        return chip_width, chip_height
+
+    def _measure(self, width: int) -> tuple[int, int, list[str]]:
         theme = self._themes.theme
         metrics = QFontMetricsF(theme.font("note"))
         line_px = round(metrics.height() + 3)
@@ -100,14 +112,15 @@ class AttachmentChip(QWidget):
         name_px = metrics.horizontalAdvance(self._name) + _REMOVE_PX
         natural = max(name_px, metrics.horizontalAdvance(self._line))
         if not self.problem:
-            self._rows = [self._line]
-            return min(width, _WIDEST_PX, math.ceil(natural) + frame), 2 * line_px + 10
+            chip_px = min(width, _WIDEST_PX, math.ceil(natural) + frame)
+            return chip_px, 2 * line_px + 10, [self._line]
         room = min(width - frame, max(_WIDEST_PX, math.ceil(natural)))
-        self._rows = _wrapped(self._line, metrics, room)
-        used = max(name_px, *(metrics.horizontalAdvance(text) for text in self._rows))
-        return min(width, math.ceil(used) + frame), (1 + len(self._rows)) * line_px + 10
+        rows = _wrapped(self._line, metrics, room)
+        used = max(name_px, *(metrics.horizontalAdvance(text) for text in rows))
+        return min(width, math.ceil(used) + frame), (1 + len(rows)) * line_px + 10, rows
 
     def _describe(self) -> None:
+        self._measured.clear()
         self.setAccessibleName(f"{self._name}, {self._line}")
         self.setToolTip(f"{self.path.name}\n{self._line}")
         self.remove_button.set_icon("x", f"Remove {self._name}")
@@ -167,6 +180,11 @@ class AttachmentChip(QWidget):
             painter.setClipPath(rounded(place, _THUMB_RADIUS))
             self._sheet.paint(painter, place, colours.card)
             painter.restore()
+            # A white picture would be nothing on a white card.
+            painter.setPen(QPen(QColor(colours.line), 1))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            edge = place.adjusted(0.5, 0.5, -0.5, -0.5)
+            painter.drawRoundedRect(edge, _THUMB_RADIUS, _THUMB_RADIUS)
             return
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(colours.user))
@@ -192,6 +210,8 @@ class AttachmentChips(QScrollArea):
         super().__init__(parent)
         self._themes = themes
         self.chips: list[AttachmentChip] = []
+        # The width and theme that the chips are placed for, and the height that they take.
+        self._placed_for: tuple[int, Theme, int] | None = None
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -224,7 +244,7 @@ class AttachmentChips(QScrollArea):
             chip.remove_requested.connect(self.on_remove_requested)
             chip.show()
             self.chips.append(chip)
-            self.changed.emit()
+            self._tell()
 
     def update_chip(
         self, path: Path, attachment: Attachment, thumbnail: QImage, filmstrip: list[QImage]
@@ -233,14 +253,14 @@ class AttachmentChips(QScrollArea):
         chip = self._chip(path)
         if chip is not None:
             chip.show_attachment(attachment, thumbnail, filmstrip)
-            self.changed.emit()
+            self._tell()
 
     def set_problem(self, path: Path, sentence: str) -> None:
         """A file cannot be sent; nothing happens if its chip is gone."""
         chip = self._chip(path)
         if chip is not None:
             chip.show_problem(sentence)
-            self.changed.emit()
+            self._tell()
 
     def clear(self) -> None:
         """Take every chip away."""
@@ -248,28 +268,43 @@ class AttachmentChips(QScrollArea):
             chip.hide()
             chip.deleteLater()
         self.chips = []
-        self.changed.emit()
+        self._tell()
 
     def height_for(self, width: int) -> int:
         """Place the chips in rows for a width; the height to give this area, 0 without chips."""
         if not self.chips:
             return 0
-        height = self._place_in_rows(width)
-        if height > _MOST_HEIGHT_PX:  # room for the scroll bar beside the chips
-            height = self._place_in_rows(width - _SCROLL_BAR_PX)
-        return min(height, _MOST_HEIGHT_PX)
+        asked = (width, self._themes.theme)
+        if self._placed_for is None or self._placed_for[:2] != asked:
+            places = self._in_rows(width, _MOST_HEIGHT_PX)
+            if places[-1].bottom() >= _MOST_HEIGHT_PX:  # room for the scroll bar beside the chips
+                width -= _SCROLL_BAR_PX
+                places = self._in_rows(width)
+            for chip, place in zip(self.chips, places, strict=True):
+                chip.setGeometry(place)
+            height = max(place.bottom() + 1 for place in places)
+            self._page.resize(width, height)
+            self._placed_for = (*asked, height)
+        return min(self._placed_for[2], _MOST_HEIGHT_PX)
 
-    def _place_in_rows(self, width: int) -> int:
+    def _in_rows(self, width: int, most_px: float = math.inf) -> list[QRect]:
+        """Where the chips go, up to the first one that reaches below `most_px`."""
+        places: list[QRect] = []
         left = top = row_height = 0
         for chip in self.chips:
             chip_width, chip_height = chip.size_for(width)
             if left and left + chip_width > width:
                 left, top, row_height = 0, top + row_height + _GAP_PX, 0
-            chip.setGeometry(left, top, chip_width, chip_height)
+            places.append(QRect(left, top, chip_width, chip_height))
+            if top + chip_height > most_px:
+                break
             left += chip_width + _GAP_PX
             row_height = max(row_height, chip_height)
-        self._page.resize(width, top + row_height)
-        return top + row_height
+        return places
+
+    def _tell(self) -> None:
+        self._placed_for = None
+        self.changed.emit()
 
     def _chip(self, path: Path) -> AttachmentChip | None:
         return next((chip for chip in self.chips if chip.path == path), None)
@@ -283,7 +318,7 @@ class AttachmentChips(QScrollArea):
         self.chips.remove(chip)
         chip.hide()
         chip.deleteLater()
-        self.changed.emit()
+        self._tell()
         self.attachment_removed.emit(path)
 
 

@@ -67,7 +67,9 @@ class DraftEdit(QPlainTextEdit):
         self.setFont(self._themes.theme.font("transcript"))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and not self._composing:
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            if self._composing:
+                return  # it ends the word; a new line inside the word would tear it apart
             if event.modifiers() & _SHIFTED:
                 self.insertPlainText("\n")
                 self.ensureCursorVisible()

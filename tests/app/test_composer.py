@@ -8,6 +8,7 @@ from PySide6.QtGui import QGuiApplication, QImage, QInputMethodEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from app.chat.attachment_chips import AttachmentChip
 from app.chat.composer import Composer
 from app.conversation.message import Attachment
 from app.main_window import MainWindow
@@ -79,6 +80,7 @@ def test_enter_in_the_middle_of_a_composed_word_does_not_send(
     QApplication.sendEvent(composer.draft, QInputMethodEvent("にほ", []))
     qtbot.keyClick(composer.draft, Qt.Key.Key_Return)
     assert not sent
+    assert composer.draft.toPlainText() == "a ", "nor does it begin a new line"
     commit = QInputMethodEvent("", [])
     commit.setCommitString("日本")
     QApplication.sendEvent(composer.draft, commit)
@@ -225,6 +227,22 @@ def test_many_chips_stay_inside_the_card_and_scroll(composer: Composer) -> None:
     for chip in area.chips:
         assert chip.geometry().right() <= area.viewport().width()
     assert composer.height() < 320
+
+
+def test_a_chip_is_measured_once_however_many_come_after_it(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[AttachmentChip] = []
+    measure = AttachmentChip._measure
+
+    def counted(chip: AttachmentChip, width: int) -> tuple[int, int, list[str]]:
+        measured.append(chip)
+        return measure(chip, width)
+
+    monkeypatch.setattr(AttachmentChip, "_measure", counted)
+    for number in range(40):
+        composer.chips.add(Path(f"/pictures/{number}.png"))
+    assert len(measured) <= 2 * 40, "once with a scroll bar, once without"
 
 
 def test_clear_takes_everything_away(composer: Composer) -> None:

@@ -113,7 +113,9 @@ class ChatSession(QObject):
         """A chip was taken away; a message that waited for it is not sent by itself any more."""
         self._chips.pop(path, None)
         self._inspector.forget([path])
-        self._wait(False)
+        self._send_when_ready = False
+        # Whatever the status said of the files, it was said of others than these.
+        self._window.set_status("")
 
     @Slot(object, object)
     def on_inspected(self, path: Path, found: Inspection) -> None:
@@ -178,13 +180,17 @@ class ChatSession(QObject):
 
     @Slot(str)
     def on_suggestion_chosen(self, kind: str) -> None:
-        """A sample of the first screen was clicked: ask about it."""
+        """A sample of the first screen was clicked: ask about it, as soon as it is read.
+
+        A question that somebody has begun to write is kept: the sample only joins it.
+        """
         suggestion = self._suggestions.get(kind)
         if suggestion is None or self._controller.state == "replying":
             return
-        self._window.set_draft(suggestion.question)
         self.on_files_offered([suggestion.path])
-        self._wait(True)
+        if self._draft_text() in ("", suggestion.question):
+            self._window.set_draft(suggestion.question)
+            self._window.composer.on_send_pressed()
 
     @Slot(object)
     def on_model_opened(self, card: ModelCard) -> None:

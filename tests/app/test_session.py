@@ -181,6 +181,9 @@ def test_an_unreadable_file_keeps_the_draft_back(
     assert engine.requests == []
     assert draft(composition) == "What is this?"
     assert "notes.txt cannot be sent" in composition.window.composer.status.text()
+    bad = composition.window.composer.chips.chips[0]
+    qtbot.mouseClick(bad.remove_button, Qt.MouseButton.LeftButton)
+    assert composition.window.composer.status.text() == "", "nothing is left to be removed"
 
 
 def test_stop_keeps_the_half_answer_and_the_next_question_works(
@@ -375,6 +378,31 @@ def test_a_sample_of_the_first_screen_asks_by_itself(
     answer = wait_for_answer(composition, qtbot)
     assert answer.text == f"You said: {composition.window.first_screen.clip_card.question}"
     assert engine.requests[0].messages[0].content[0] == VideoPart(CLIP)
+
+
+def test_a_sample_that_is_attached_already_is_asked_about(
+    make_composition: MakeComposition, qtbot: QtBot
+) -> None:
+    composition, engine = make_composition(echo)
+    attach(composition, qtbot, PICTURE)
+    card = composition.window.first_screen.picture_card
+    with qtbot.waitSignal(composition.session.answer_ended, timeout=20_000):
+        qtbot.mouseClick(card, Qt.MouseButton.LeftButton)
+    assert engine.requests[0].messages[0].content[0] == ImagePart(PICTURE)
+
+
+def test_a_sample_joins_the_question_that_somebody_has_begun(
+    make_composition: MakeComposition, qtbot: QtBot
+) -> None:
+    composition, engine = make_composition(echo)
+    composition.window.set_draft("Half a ques")
+    card = composition.window.first_screen.picture_card
+    qtbot.mouseClick(card, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not composition.session.inspecting, timeout=20_000)
+    qtbot.wait(50)
+    assert engine.requests == []
+    assert draft(composition) == "Half a ques"
+    assert chip_names(composition) == [PICTURE.name]
 
 
 def test_nothing_is_sent_without_words_or_files(

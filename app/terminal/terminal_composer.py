@@ -3,6 +3,8 @@
 Lives in the GUI thread. Knows commands and lines; the window and the session do the rest.
 """
 
+import os.path
+import shlex
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
@@ -69,7 +71,7 @@ class TerminalComposer(QObject):
                 self._narrator.say("New chat.")
             case "/attach":
                 self._attach(rest.strip())
-            case _ if command.startswith("/") and not Path(text).exists():
+            case _ if command.startswith("/") and not _is_there(Path(text)):
                 self._narrator.say(f"There is no command {command}.\n{HELP}")
             case _:
                 self._waiting.append(text)
@@ -105,8 +107,26 @@ class TerminalComposer(QObject):
         if not name:
             self._narrator.say("Which file? /attach PATH")
             return
-        path = Path(name.strip("'\"")).expanduser().absolute()
-        if not path.exists():
+        path = _typed_path(name)
+        if not _is_there(path):
             self._narrator.say(f"There is no file {path}.")
         elif not drop_files(self._window, [path]):
             self._narrator.say(f"{path.name} was not accepted.")
+
+
+def _typed_path(name: str) -> Path:
+    """The file meant by a name as a person types it or a terminal pastes it: quoted or escaped."""
+    plain = Path(os.path.expanduser(name)).absolute()
+    if _is_there(plain):
+        return plain
+    try:
+        words = shlex.split(name)
+    except ValueError:  # an apostrophe in the name
+        return plain
+    return Path(os.path.expanduser(" ".join(words))).absolute()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have counts as no."""
+    # Path.exists raises for a name that is too long.
+    return os.path.exists(path)

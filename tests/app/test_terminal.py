@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,6 +110,26 @@ def test_commands(make_composition: MakeComposition, qtbot: QtBot, tmp_path: Pat
     assert len(engine.requests[1].messages) == 1
     with qtbot.waitSignal(terminal.composer.quit_requested):
         terminal.type("/quit\n")
+    terminal.hang_up(qtbot)
+
+
+def test_names_as_terminals_paste_them_and_names_that_no_file_can_have(
+    make_composition: MakeComposition, qtbot: QtBot, tmp_path: Path
+) -> None:
+    composition, engine = make_composition(echo)
+    terminal = Terminal(composition)
+    names = ("my holiday.png", "it's.png", "plain name.png")
+    for name in names:
+        shutil.copy(SAMPLES_DIR / "shapes.png", tmp_path / name)
+    terminal.type(f"/attach {tmp_path}/my\\ holiday.png\n/attach {tmp_path}/it's.png\n")
+    terminal.type(f"/attach '{tmp_path}/plain name.png'\n/attach ~nobody/x.png\n")
+    terminal.type(f"/attach {'a' * 3000}\n/{'b' * 3000}\nhello\n")
+    qtbot.waitUntil(lambda: "You said: hello" in terminal.printed, timeout=20_000)
+    media = engine.requests[0].messages[0].content[:-1]
+    assert media == tuple(ImagePart(tmp_path / name) for name in names)
+    assert "x.png." in terminal.printed
+    assert "no file" in terminal.printed
+    assert "no command /bbb" in terminal.printed
     terminal.hang_up(qtbot)
 
 

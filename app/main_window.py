@@ -42,6 +42,8 @@ _PAGE_STEPS: dict[int, QAbstractSlider.SliderAction] = {
     Qt.Key.Key_PageUp: QAbstractSlider.SliderAction.SliderPageStepSub,
     Qt.Key.Key_PageDown: QAbstractSlider.SliderAction.SliderPageStepAdd,
 }
+# Longer than any header is wide; a pasted book is no title for a window.
+_TITLE_LENGTH = 200
 _MEDIA_PATTERNS = (
     "*.png *.jpg *.jpeg *.webp *.gif *.bmp *.tif *.tiff *.heic *.heif *.avif "
     "*.mp4 *.mov *.m4v *.webm *.mkv *.avi"
@@ -281,7 +283,7 @@ class MainWindow(QMainWindow):
 
 def _title(message: ChatMessage) -> str:
     """The first question in one line, or the name of the file it came with."""
-    words = " ".join(message.text.split())
+    words = " ".join(message.text[: 2 * _TITLE_LENGTH].split())
     if words:
-        return words
+        return words if len(words) <= _TITLE_LENGTH else f"{words[:_TITLE_LENGTH].rstrip()}…"
     return message.attachments[0].name if message.attachments else "New chat"

@@ -23,6 +23,8 @@ def progress_fraction(progress: Progress) -> float:
 
 def footnote(stats: ReplyStats) -> str:
     """Such as "read 41 of 2,990 · first word 0.4 s · 24 tokens/s", without what is not known."""
+    if not stats.prompt_tokens:  # stopped before the question was put into tokens
+        return ""
     parts = [f"read {stats.read_tokens:,} of {stats.prompt_tokens:,}"]
     if stats.generated_tokens:
         parts.append(f"first word {_seconds(stats.time_to_first_token_s)}")

@@ -223,6 +223,12 @@ def test_first_screen_gives_way_to_the_chat_and_comes_back(
     assert window.composer.draft.toPlainText() == "next"
 
 
+def test_a_pasted_book_does_not_become_the_title(window: MainWindow) -> None:
+    window.add_user_message(ChatMessage("user", "once upon a time " * 60_000), {})
+    assert window.header.title.startswith("once upon")
+    assert len(window.windowTitle()) <= 201
+
+
 def test_model_is_in_view_at_every_width(window: MainWindow) -> None:
     ask(window, "A question that is far too long for the title of a narrow window, by some way")
     for width in (MINIMUM_SIZE[0], 599, 600, 1180):

@@ -38,6 +38,10 @@ def test_the_footnote_leaves_out_what_is_not_known() -> None:
     assert footnote(slow) == "read 9 of 9 · first word 0.0 s · 2.3 tokens/s"
 
 
+def test_there_is_no_footnote_before_anything_was_counted() -> None:
+    assert footnote(ReplyStats()) == ""
+
+
 def test_only_an_answer_that_was_cut_says_how_it_ended() -> None:
     stats = ReplyStats(generated_tokens=1024)
     assert ending_sentence("stop", stats) is None

@@ -6,6 +6,7 @@ standard error), 130 stopped with Ctrl-C. Everything heavy is imported by the co
 
 import argparse
 import io
+import math
 import os
 import sys
 import threading
@@ -109,24 +110,27 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 upwards")
-    return value
+    return int(_number(text, int, 1, math.inf))
 
 
 def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**64:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {2**64 - 1}")
-    return value
+    return int(_number(text, int, 0, 2**64 - 1))
 
 
 def _temperature(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 100")
-    return value
+    return float(_number(text, float, 0, 100))
+
+
+def _number(text: str, kind: type[int | float], low: int, high: float) -> int | float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if low <= value <= high:
+        return value
+    noun = "whole number" if kind is int else "number"
+    upwards = "upwards" if high == math.inf else f"to {high}"
+    raise argparse.ArgumentTypeError(f"{text} is not a {noun} from {low} {upwards}")
 
 
 def _ask(options: argparse.Namespace) -> int:

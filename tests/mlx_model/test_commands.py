@@ -70,6 +70,7 @@ def test_a_user_error_is_one_sentence_and_status_2() -> None:
         (["ask", "--max-tokens", "0", "What?"], "max-tokens"),
         (["ask", "--seed", "x", "What?"], "seed"),
         (["ask", "--seed", "-1", "What?"], "seed"),
+        (["ask", "--max-tokens", "1.5", "What?"], "1.5 is not a whole number from 1 upwards"),
         (["ask", "--temperature", "nan", "What?"], "temperature"),
         (["ask", "--nonsense", "What?"], "nonsense"),
         (["chat"], "jsonl"),
@@ -95,6 +96,7 @@ def test_what_a_person_can_put_right_is_said_in_one_line(
     assert shown.out == ""
     assert named in shown.err
     assert shown.err.count("\n") == 1
+    assert " _" not in shown.err  # no names of functions
 
 
 def test_ask_draws_progress_on_a_terminal_and_stops_cleanly_with_control_c() -> None:

@@ -36,8 +36,9 @@ class ProcessorFiles:
 def load_processor_files(path: str | Path) -> ProcessorFiles:
     """Raises CheckpointError, naming the file, when one is missing, broken or at odds."""
     folder = Path(path)
-    tokenizer = _load_tokenizer(folder / "tokenizer.json")
+    # Before the tokenizer: without it, this is no model's folder at all, and the sentence says so.
     config = load_config(folder)
+    tokenizer = _load_tokenizer(folder / "tokenizer.json")
     media_tokens = MediaTokens(
         config.image_token_id,
         config.video_token_id,
@@ -75,9 +76,7 @@ def _load_tokenizer(file: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(
-            f"The file {file} cannot be read. Download the model again."
-        ) from error
+        raise _unreadable(file) from error
 
 
 def _load_template(folder: Path) -> ChatTemplate:
@@ -85,13 +84,17 @@ def _load_template(folder: Path) -> ChatTemplate:
     source: Any = None
     file = folder / "chat_template.jinja"
     if file.is_file():
-        source = file.read_text(encoding="utf-8")
+        try:
+            source = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise _unreadable(file) from error
     for name in ("chat_template.json", "tokenizer_config.json"):
         if source is None:
             source = _read_json(folder / name).get("chat_template")
     if isinstance(source, list):
-        named = {entry.get("name"): entry.get("template") for entry in source}
-        source = named.get("default")
+        entries = [entry for entry in source if isinstance(entry, dict)]
+        default = [entry.get("template") for entry in entries if entry.get("name") == "default"]
+        source = default[-1] if default else None
     if not isinstance(source, str):
         raise CheckpointError(f"There is no chat template in {folder}. Download the model again.")
     return ChatTemplate(source)
@@ -129,19 +132,26 @@ def _pixel_settings(data: Mapping[str, Any], folder: Path) -> PixelSettings:
 def _clip_settings(data: Mapping[str, Any], folder: Path) -> ClipSettings:
     # The published file leaves these out; the defaults are the reference's own.
     defaults = ClipSettings(_pixel_settings(data, folder))
-    frame_tokens = int(data.get("max_video_tokens") or _DEFAULT_FRAME_TOKENS)
-    return ClipSettings(
-        pixels=defaults.pixels,
-        fps=float(data.get("fps") or defaults.fps),
-        min_frames=int(data.get("min_frames") or defaults.min_frames),
-        max_frames=int(data.get("max_frames") or defaults.max_frames),
-        max_frame_tokens=frame_tokens if data.get("cap_pixels_per_frame") else None,
-    )
+    try:
+        frame_tokens = int(data.get("max_video_tokens") or _DEFAULT_FRAME_TOKENS)
+        return ClipSettings(
+            pixels=defaults.pixels,
+            fps=float(data.get("fps") or defaults.fps),
+            min_frames=int(data.get("min_frames") or defaults.min_frames),
+            max_frames=int(data.get("max_frames") or defaults.max_frames),
+            max_frame_tokens=frame_tokens if data.get("cap_pixels_per_frame") else None,
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The clip settings in {folder} cannot be read ({error}). Download the model again."
+        ) from error
 
 
 def _check_patches(folder: Path, settings: PixelSettings, vision: VisionConfig) -> None:
     wanted = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
-    if (settings.patch_size, settings.temporal_patch_size, settings.merge_size) != wanted:
+    found = (settings.patch_size, settings.temporal_patch_size, settings.merge_size)
+    channels = {vision.in_channels, len(settings.mean), len(settings.std)}
+    if found != wanted or len(channels) > 1 or 0.0 in settings.std:
         raise CheckpointError(
             f"The picture settings in {folder} do not fit its config.json. "
             "Download the model again."
@@ -168,8 +178,13 @@ def _stop_token_ids(folder: Path, tokenizer: Tokenizer) -> frozenset[int]:
     found = {token_id(tokenizer, "<|im_end|>"), token_id(tokenizer, "<|endoftext|>")}
     for data in (config, config.get("text_config"), _read_json(folder / "generation_config.json")):
         ids = (data or {}).get("eos_token_id")
-        found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
-    return frozenset(map(int, found))
+        for stop in ids if isinstance(ids, list) else [] if ids is None else [ids]:
+            if not isinstance(stop, int):
+                raise CheckpointError(
+                    f"In {folder}, eos_token_id is not the id of a token. Download the model again."
+                )
+            found.add(stop)
+    return frozenset(found)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -179,9 +194,11 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"The file {file} cannot be read. Download the model again."
-        ) from error
+        raise _unreadable(file) from error
     if not isinstance(data, dict):
-        raise CheckpointError(f"The file {file} cannot be read. Download the model again.")
+        raise _unreadable(file)
     return data
+
+
+def _unreadable(file: Path) -> CheckpointError:
+    return CheckpointError(f"The file {file} cannot be read. Download the model again.")

@@ -233,7 +233,14 @@ def test_a_broken_file_is_a_sentence(folder: Path, name: str, broken: str) -> No
         ("preprocessor_config.json", {"image_mean": None}),
         ("preprocessor_config.json", {"patch_size": 14}),
         ("video_preprocessor_config.json", {"temporal_patch_size": 1}),
+        ("preprocessor_config.json", {"image_mean": [0.5]}),
+        ("preprocessor_config.json", {"image_mean": [0.5], "image_std": [0.5]}),
+        ("preprocessor_config.json", {"image_std": [0.5, 0.5, 0]}),
+        ("video_preprocessor_config.json", {"fps": "often"}),
+        ("video_preprocessor_config.json", {"max_frames": ["many"]}),
         ("config.json", {"image_token_id": 3}),
+        ("config.json", {"eos_token_id": "<|im_end|>"}),
+        ("config.json", {"eos_token_id": [[1]]}),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -241,6 +248,21 @@ def test_settings_that_contradict_each_other_are_refused(
 ) -> None:
     rewrite(folder / name, **changes)
     with pytest.raises(CheckpointError):
+        load_processor(folder)
+
+
+def test_a_folder_without_a_model_is_called_that(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="Choose a folder that holds a model"):
+        load_processor(tmp_path / "nothing")
+
+
+def test_a_broken_template_is_a_sentence(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CheckpointError, match=r"chat_template\.jinja cannot be read"):
+        load_processor(folder)
+    (folder / "chat_template.jinja").unlink()
+    rewrite(folder / "tokenizer_config.json", chat_template=["{{ messages }}"])
+    with pytest.raises(CheckpointError, match="no chat template"):
         load_processor(folder)
 
 

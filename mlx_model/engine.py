@@ -42,6 +42,7 @@ _NO_ANSWER = {
         "there is no answer. Start a new chat, or ask without thinking."
     ),
 }
+_NO_WORD = "The model ended its reply without a word. Ask again in other words."
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +210,9 @@ class _Reply:
             delta = parser.feed(token_id, detokenizer.feed(token_id))
             if delta is not None:
                 yield delta
-        if parser.thinking and reason in ("stop", "length", "context_full"):
-            yield Notice(_NO_ANSWER[reason])
+        if not parser.answered and reason in _NO_ANSWER and (parser.thinking or reason == "stop"):
+            thought = parser.thinking or settings.thinking
+            yield Notice(_NO_ANSWER[reason] if thought else _NO_WORD)
         return reason
 
     def _count_token(self) -> None:

@@ -202,6 +202,25 @@ def test_thinking_without_end_is_said_so(processor: Processor) -> None:
     assert finish(events).reason == "length"
 
 
+@pytest.mark.parametrize(
+    ("script", "thinking", "words"),
+    [
+        ("Is it red?\n</think>\n\n", True, "after thinking, without an answer"),
+        ("Is it red?", True, "after thinking, without an answer"),
+        ("<think>\nIs it red?\n</think>", False, "without a word"),
+        ("\n", False, "without a word"),
+    ],
+)
+def test_a_reply_without_an_answer_is_said_so(
+    processor: Processor, script: str, thinking: bool, words: str
+) -> None:
+    events = list(talking(processor, script).reply(ask("Colour?", thinking=thinking), NEVER))
+    assert texts(events, TextDelta) == ""
+    assert isinstance(events[-2], Notice)
+    assert words in events[-2].text
+    assert finish(events).reason == "stop"
+
+
 def test_many_byte_characters_arrive_whole(processor: Processor) -> None:
     text = "日本 🙂 naïve"
     events = list(talking(processor, text).reply(ask("Say it."), NEVER))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlx_model.events import Progress
 from mlx_model.media import MediaCancelledError, load_image, sample_video
+from mlx_model.media_file import display_name
 from mlx_model.messages import ImagePart, Message, ReplySettings, VideoPart
 from mlx_model.processor import Processor
 
@@ -106,7 +107,7 @@ def _read_clip(
     media.video_times_s.append(times_s)
     if clip.ended_early:
         media.notices.append(
-            f"{part.path.name} ends earlier than it says; the model sees it up to "
+            f"{display_name(part.path)} ends earlier than it says; the model sees it up to "
             f"{clip.times_s[-1]:.1f} seconds."
         )
 

@@ -17,6 +17,7 @@ from mlx_model.messages import ImagePart, Message, ReplySettings, TextPart, Vide
 from mlx_model.processor import load_processor
 
 ASSETS = Path(__file__).parents[2] / "assets"
+MEDIA = Path(__file__).parents[1] / "media"
 PICTURE = ASSETS / "samples" / "shapes.png"
 CLIP = ASSETS / "samples" / "clip.mp4"
 
@@ -155,3 +156,17 @@ def test_cancel_while_files_are_read() -> None:
 def test_a_file_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"gone\.png"):
         read(ImagePart(tmp_path / "gone.png"))
+
+
+def test_a_clip_that_ends_early_is_said_so_by_a_name_fit_for_a_sentence(tmp_path: Path) -> None:
+    whole = (MEDIA / "h264.mp4").read_bytes()
+    path = tmp_path / "half\nof it.mp4"
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    messages = [Message("user", (VideoPart(path),))]
+    media = read_media(
+        load_processor(ASSETS / "demo_model"), messages, ReplySettings(), threading.Event()
+    )
+    assert media is not None
+    (notice,) = media.notices
+    assert notice.startswith("“half of it.mp4” ends earlier than it says")
+    assert notice.endswith(" seconds.")

@@ -102,8 +102,8 @@ def sniff(head: bytes) -> MediaFormat:
 
 
 def gone(path: Path) -> MediaError:
-    """The error for a file that is no longer where it was."""
-    return MediaError(f"{display_name(path)} is no longer there. Attach it again.")
+    """The error for a file that is not there, or not any more."""
+    return MediaError(f"{display_name(path)} cannot be found. Choose the file again.")
 
 
 def damaged(path: Path) -> MediaError:

@@ -285,7 +285,7 @@ def test_a_still_picture_is_no_clip(tmp_path: Path) -> None:
 
 
 def test_a_clip_that_vanishes_is_a_sentence(tmp_path: Path) -> None:
-    for path, words in ((tmp_path / "gone.mp4", "no longer there"), (tmp_path, "is a folder")):
+    for path, words in ((tmp_path / "gone.mp4", "cannot be found"), (tmp_path, "is a folder")):
         with pytest.raises(MediaError, match=words):
             sample_video(path)
 

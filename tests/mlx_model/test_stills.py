@@ -239,7 +239,7 @@ def test_things_that_are_no_files_are_refused_unopened(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     for path, words in (
         (tmp_path, "is a folder"),
-        (tmp_path / "gone.png", "no longer there"),
+        (tmp_path / "gone.png", "cannot be found"),
         (fifo, "not an ordinary file"),
     ):
         with pytest.raises(MediaError, match=words) as caught:

@@ -169,8 +169,8 @@ def _save(shard: dict[str, mx.array], file: Path) -> dict[str, int]:
     try:
         mx.save_safetensors(str(file), shard, metadata=_METADATA)
     except RuntimeError as error:
-        # MLX reports a full disk this way.
-        raise OSError(str(error)) from error
+        # MLX reports a full disk this way, in words of its own.
+        raise OSError("the disk is full, or no longer there") from error
     return {name: array.nbytes for name, array in shard.items()}
 
 

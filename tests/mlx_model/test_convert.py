@@ -176,6 +176,19 @@ def test_a_failure_leaves_nothing_behind(
     assert list(target.parent.iterdir()) == []
 
 
+def test_a_full_disk_is_said_in_plain_words(
+    source: Checkpoint, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise RuntimeError("[write] Unable to write 4299 bytes to file.")
+
+    monkeypatch.setattr(convert_module.mx, "save_safetensors", full_disk)
+    with pytest.raises(CheckpointError, match="the disk is full") as caught:
+        convert(source.folder, target)
+    assert "[write]" not in str(caught.value)
+    assert list(target.parent.iterdir()) == []
+
+
 def test_a_source_that_does_not_load_is_refused(source: Checkpoint, target: Path) -> None:
     del source.tensors["model.language_model.norm.weight"]
     with pytest.raises(CheckpointError, match="missing"):

@@ -65,11 +65,6 @@ class VisionConfig:
     out_hidden_size: int
     num_position_embeddings: int
 
-    @property
-    def patch_width(self) -> int:
-        """Elements of one flattened patch row: channels x frames x height x width."""
-        return self.in_channels * self.temporal_patch_size * self.patch_size**2
-
 
 @dataclass(frozen=True, slots=True)
 class QuantizationConfig:

@@ -127,8 +127,9 @@ def decode(
     """Continue after `logits` [1, vocab], yielding each token id except the one that stops.
 
     Returns why it ended: "stop" (a stop token), "length" (`max_tokens` yielded), "context_full"
-    (prompt and reply fill `max_context` tokens) or "cancelled". After "stop" and "cancelled" the
-    cache also counts the last token drawn, whose rows are not computed.
+    (prompt and reply fill `max_context` tokens) or "cancelled". The cache may then count one token
+    that it does not hold, with rows that are not computed: the stop token itself, or the last one
+    yielded before "cancelled".
     """
     if max_tokens < 1:
         return "length"

@@ -55,7 +55,7 @@ class Model(nn.Module):
     ) -> mx.array:
         """Logits of every token, given whole pictures and clips.
 
-        Shapes: input_ids [1, T]; pixels [P, patch_width]; grids [n, 3] -> [1, T, vocab].
+        Shapes: input_ids [1, T]; pixels [P, patch width]; grids [n, 3] -> [1, T, vocab].
         """
         ids = np.asarray(input_ids, dtype=np.int64)
         cache = self.make_cache() if cache is None else cache
@@ -77,7 +77,7 @@ class Model(nn.Module):
     def encode_media(self, pixel_values: Pixels, grid_thw: Grids) -> mx.array:
         """Embeddings of pictures or clips, lazily: the caller evaluates them.
 
-        Shapes: pixel_values [P, patch_width]; grid_thw [n, 3] in patches -> [tokens, hidden].
+        Shapes: pixel_values [P, patch width]; grid_thw [n, 3] in patches -> [tokens, hidden].
         """
         if self.config.vision is None:
             raise ValueError("this model has no vision tower")

@@ -14,8 +14,9 @@ from mlx_model.messages import ReplySettings
 class Sampler:
     """Draws the tokens of one reply; make a new one for each reply.
 
-    Filters follow the order of `transformers`: presence penalty, temperature, top-k, top-p among
-    what top-k kept, min-p relative to the likeliest. Temperature 0 takes the likeliest token.
+    First the presence penalty, then temperature and filters in the order of `transformers`: top-k,
+    top-p among what top-k kept, min-p relative to the likeliest. Temperature 0 takes the likeliest
+    token.
     """
 
     def __init__(self, settings: ReplySettings, vocabulary_size: int) -> None:

@@ -123,7 +123,7 @@ class VisionModel(nn.Module):
     def __call__(self, pixel_values: mx.array, grid_thw: NDArray[np.int64]) -> mx.array:
         """Encode pictures and clips one after the other, so that scratch follows the largest.
 
-        Shapes: pixel_values [P, patch_width]; grid_thw [n, 3] in patches -> [tokens, out_hidden].
+        Shapes: pixel_values [P, patch width]; grid_thw [n, 3] in patches -> [tokens, out_hidden].
         ValueError if rows and grids disagree.
         """
         grids = [(int(t), int(h), int(w)) for t, h, w in grid_thw]

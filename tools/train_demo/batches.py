@@ -395,4 +395,8 @@ def _picture_sizes() -> dict[tuple[int, int], list[tuple[int, int]]]:
         height = round(width * math.exp(rng.uniform(-0.65, 0.65)))
         if height >= 56:
             sizes[picture_size(height, width, PIXELS)].append((width, height))
-    return {grid: group for grid, group in sizes.items() if len(group) >= 60 and min(grid) >= 64}
+    return {
+        grid: group
+        for grid, group in sizes.items()
+        if len(group) >= 60 and math.prod(grid) >= 96 * 96
+    }

@@ -1,13 +1,16 @@
 """Lines become commands, or a sentence that says what is wrong with them."""
 
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlx_model.events import FinishReason
 from mlx_model.jsonl_requests import Ask, Cancel, Refused, parse_line
 from mlx_model.messages import (
     ImagePart,
@@ -18,6 +21,7 @@ from mlx_model.messages import (
     VideoPart,
 )
 
+README = Path(__file__).parents[2] / "README.md"
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -31,6 +35,17 @@ def test_the_shortest_request_has_the_promised_defaults() -> None:
     assert isinstance(command, Ask)
     chosen = command.request.settings
     assert (chosen.max_tokens, chosen.thinking, chosen.temperature) == (1024, False, 0)
+
+
+def test_the_readmes_lines_are_understood_and_its_names_are_those_of_the_protocol() -> None:
+    text = README.read_text(encoding="utf-8")
+    _, lines, words = re.split(r"```jsonl\n(.*?)```", text, maxsplit=1, flags=re.DOTALL)
+    commands = [parse_line(line.encode()) for line in lines.splitlines()]
+    assert [type(command) for command in commands] == [Ask, Ask, Ask, Cancel]
+    for field in fields(ReplySettings):
+        assert f"`{field.name}`" in words or f'"{field.name}"' in lines, field.name
+    for reason in get_args(FinishReason):
+        assert f'"{reason}"' in words
 
 
 def test_every_setting_arrives() -> None:

@@ -139,9 +139,10 @@ class PictureTile(QWidget):
             size = QSize(attachment.width, attachment.height)
         self.pixels = size
         self.setAccessibleName(f"Picture {attachment.name}")
-        self.setToolTip(
-            wording.joined(attachment.name, wording.extent(attachment), wording.cost(attachment))
+        words = wording.joined(
+            attachment.name, wording.extent(attachment), wording.cost(attachment)
         )
+        self.setToolTip(wording.tip(words))
         themes.changed.connect(self.on_theme_changed)
 
     def size_for(self, column_px: int) -> QSize:
@@ -187,7 +188,7 @@ class ClipCard(QWidget):
         self._sheet = ContactSheet(frames, QSizeF(_CLIP_WIDTH_PX, _STRIP_PX))
         words = wording.joined(self._name, self._extent, self._cost)
         self.setAccessibleName(f"Clip {words}")
-        self.setToolTip(words)
+        self.setToolTip(wording.tip(words))
         themes.changed.connect(self.on_theme_changed)
 
     def size_for(self, column_px: int) -> QSize:

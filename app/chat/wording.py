@@ -3,6 +3,8 @@
 Pure text; knows attachments, no widget.
 """
 
+from html import escape
+
 from app.conversation.message import Attachment
 
 SEPARATOR = " · "
@@ -43,3 +45,10 @@ def extent(attachment: Attachment) -> str:
 def joined(*parts: str) -> str:
     """The parts that say something, with dots between."""
     return SEPARATOR.join(part for part in parts if part)
+
+
+def tip(words: str) -> str:
+    """The words for a tool tip, where Qt would take what looks like markup in a name for markup."""
+    if "<" not in words:
+        return words
+    return f"<p>{escape(words)}</p>".replace("\n", "<br>")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QMimeData, Qt, QUrl
-from PySide6.QtGui import QGuiApplication, QImage, QInputMethodEvent
+from PySide6.QtGui import QGuiApplication, QImage, QInputMethodEvent, QTextDocument
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -171,6 +171,15 @@ def test_chip_tells_what_is_known(composer: Composer) -> None:
     )
     assert composer.chips.chips[1].line == "0:10 · 16 frames · 64 tokens"
     assert [item.name for item in composer.chips.attachments] == ["cat.png", "a.mp4"]
+
+
+def test_a_file_name_is_never_taken_for_markup(composer: Composer) -> None:
+    composer.chips.add(Path("/pictures/<b>bold <img src=x>.png"))
+    (chip,) = composer.chips.chips
+    for tip in (chip.toolTip(), chip.remove_button.toolTip()):
+        shown = QTextDocument()
+        shown.setHtml(tip)
+        assert "<b>bold <img src=x>.png" in shown.toPlainText()
 
 
 def test_problem_is_a_whole_sentence_on_its_chip(composer: Composer) -> None:

@@ -64,6 +64,8 @@ class Model(nn.Module):
             (self.config.image_token_id, pixel_values, image_grid_thw),
             (self.config.video_token_id, pixel_values_videos, video_grid_thw),
         ):
+            if (pixels is None) != (grid is None):
+                raise ValueError("media need both their pixels and their grids")
             if pixels is not None and grid is not None:
                 embeddings = _placed(embeddings, ids[0] == token, self.encode_media(pixels, grid))
         positions, next_position = media_position_ids(

@@ -163,6 +163,9 @@ def test_media_that_do_not_fit_the_prompt_are_refused(model: Model, variant: str
     golden = read_golden(variant, "image")
     with pytest.raises(ValueError, match="media"):
         model(golden.prompt)
+    for half in ("pixel_values", "image_grid_thw"):
+        with pytest.raises(ValueError, match="both"):
+            model(golden.prompt, **{half: golden.media[half]})
     with pytest.raises(ValueError, match="grids"):
         model.position_ids(golden.prompt, np.repeat(golden.image_grid_thw, 2, axis=0))
     with pytest.raises(ValueError, match="patches"):

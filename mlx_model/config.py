@@ -15,6 +15,10 @@ from mlx_model.errors import CheckpointError
 
 LayerType = Literal["linear_attention", "full_attention"]
 
+# How mlx can pack weights; 1 bit works as well, but no language model survives it.
+PACKED_BITS = (2, 3, 4, 5, 6, 8)
+PACKED_GROUP_SIZES = (32, 64, 128)
+
 _MODEL_TYPES = ("qwen3_5", "qwen3_5_text")
 
 
@@ -129,6 +133,11 @@ def parse_config(data: Mapping[str, Any]) -> ModelConfig:
             top.integer("vision_start_token_id"),
             top.integer("vision_end_token_id"),
         )
+        if len(set(ids)) < len(ids):
+            raise CheckpointError(
+                "config.json contradicts itself: one token stands for two things around pictures "
+                "and clips. Download the model again."
+            )
     # As in the reference, the outer flag decides; exports of the text part alone have only theirs.
     tied = top if "tie_word_embeddings" in data else text
     config = ModelConfig(
@@ -183,7 +192,11 @@ class _Fields:
 
     def number(self, name: str) -> float:
         value = self.required(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
             raise self.wrong(name, "a number above zero")
         return float(value)
 
@@ -283,6 +296,8 @@ def _rope(fields: _Fields, head_dim: int) -> RopeConfig:
     base = rope if "rope_theta" in rope.data else fields
     part = rope if "partial_rotary_factor" in rope.data else fields
     rotary_dim = int(head_dim * part.number("partial_rotary_factor"))
+    if rotary_dim > head_dim:
+        raise part.wrong("partial_rotary_factor", "a number up to one")
     sections = rope.required("mrope_section")
     if (
         not isinstance(sections, list)
@@ -321,4 +336,6 @@ def _quantization(top: _Fields) -> QuantizationConfig:
     block = top.section("quantization")
     if "mode" in block.data:
         block.expect("mode", ("affine",))
+    block.expect("bits", PACKED_BITS)
+    block.expect("group_size", PACKED_GROUP_SIZES)
     return QuantizationConfig(block.positive("bits"), block.positive("group_size"))

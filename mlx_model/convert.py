@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_model.config import load_config
+from mlx_model.config import PACKED_BITS, PACKED_GROUP_SIZES, load_config
 from mlx_model.errors import CheckpointError
 from mlx_model.weights import (
     INDEX_NAME,
@@ -25,8 +25,6 @@ from mlx_model.weights import (
 )
 
 _METADATA = {"format": "mlx", "norm_convention": NORM_CONVENTION}
-_BITS = (2, 3, 4, 5, 6, 8)
-_GROUP_SIZES = (32, 64, 128)
 _SHARD_BYTES = 4 * 2**30
 _QUANTISED_LAYERS = (
     "embed_tokens",
@@ -70,10 +68,10 @@ def convert(
     CheckpointError if the source is no published checkpoint, or the destination is in use.
     """
     origin, target = Path(source), Path(destination)
-    if bits not in _BITS or group_size not in _GROUP_SIZES:
+    if bits not in PACKED_BITS or group_size not in PACKED_GROUP_SIZES:
         raise CheckpointError(
             f"Weights cannot be packed at {bits} bits in groups of {group_size}. "
-            f"Choose from {_BITS} bits and groups of {_GROUP_SIZES}."
+            f"Choose from {PACKED_BITS} bits and groups of {PACKED_GROUP_SIZES}."
         )
     config = load_config(origin)
     if config.quantization is not None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,9 @@ def test_quantisation_is_read_when_there_is_some() -> None:
         ("text_config.rope_parameters.rope_type", "yarn", "yarn"),
         ("text_config.rope_parameters.mrope_interleaved", False, "mrope_interleaved"),
         ("text_config.rope_parameters.mrope_section", [3, 3, 3], "mrope_section"),
+        ("text_config.rope_parameters.partial_rotary_factor", 2.0, "partial_rotary_factor"),
+        ("text_config.rms_norm_eps", math.nan, "rms_norm_eps"),
+        ("text_config.rms_norm_eps", math.inf, "rms_norm_eps"),
         ("text_config.attention_bias", True, "attention_bias"),
         ("text_config.attn_output_gate", False, "attn_output_gate"),
         ("text_config.hidden_act", "gelu", "hidden_act"),
@@ -157,6 +161,9 @@ def test_quantisation_is_read_when_there_is_some() -> None:
         ("vision_config.out_hidden_size", 65, "65"),
         ("vision_config.num_position_embeddings", 50, "num_position_embeddings"),
         ("vision_config.deepstack_visual_indexes", [1], "deepstack"),
+        ("image_token_id", NESTED["video_token_id"], "two things"),
+        ("quantization", {"bits": 7, "group_size": 64}, "bits"),
+        ("quantization", {"bits": 4, "group_size": 48}, "group_size"),
     ],
 )
 def test_what_the_port_does_not_do_is_refused(path: str, value: object, word: str) -> None:

@@ -171,7 +171,8 @@ class ChatSession(QObject):
 
     @Slot()
     def on_new_chat_requested(self) -> None:
-        """New chat was chosen; the draft stays."""
+        """New chat was chosen; the draft stays, and is not sent there by itself."""
+        self._send_when_ready = False
         self._controller.abandon()
         self._conversation.clear()
         self._window.clear()

@@ -341,6 +341,20 @@ def test_a_new_chat_forgets_the_turns_and_keeps_the_draft(
     assert shown_answers(composition) == ["a long"]
 
 
+def test_a_draft_that_waited_is_not_sent_into_a_new_chat(
+    make_composition: MakeComposition, qtbot: QtBot
+) -> None:
+    composition, engine = make_composition(echo)
+    assert drop_files(composition.window, [CLIP])
+    ask(composition.window, "What moves?")
+    assert "Sends as soon" in composition.window.composer.status.text()
+    composition.window.new_chat_requested.emit()
+    qtbot.waitUntil(lambda: not composition.session.inspecting, timeout=20_000)
+    qtbot.wait(50)
+    assert engine.requests == []
+    assert draft(composition) == "What moves?"
+
+
 def test_an_earlier_file_that_has_gone_is_left_out_and_named(
     make_composition: MakeComposition, qtbot: QtBot, tmp_path: Path
 ) -> None:

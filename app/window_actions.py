@@ -106,6 +106,8 @@ class WindowActions(QObject):
             ("Usual text size", QKeySequence("Ctrl+0"), 0),
         ):
             action = self._action(text, keys)
+            if steps == 1:  # the plus of most keyboards, without Shift
+                action.setShortcuts([*action.shortcuts(), QKeySequence("Ctrl+=")])
             action.setData(steps)
             action.triggered.connect(self.on_text_size_chosen)
             menu.addAction(action)

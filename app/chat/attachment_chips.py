@@ -122,7 +122,7 @@ class AttachmentChip(QWidget):
     def _describe(self) -> None:
         self._measured.clear()
         self.setAccessibleName(f"{self._name}, {self._line}")
-        self.setToolTip(wording.tip(f"{self.path.name}\n{self._line}"))
+        self.setToolTip(wording.tip(f"{self._name}\n{self._line}"))
         self.remove_button.set_icon("x", f"Remove {self._name}")
         self.remove_button.setToolTip(wording.tip(f"Remove {self._name}"))
         self.update()

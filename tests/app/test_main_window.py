@@ -153,6 +153,15 @@ def test_shortcuts_for_new_chat_and_attach(
     assert heard.args == [[Path("/a/b.png")]]
 
 
+@pytest.mark.parametrize("keys", ["Ctrl++", "Ctrl+="])
+def test_plus_makes_the_text_larger_with_and_without_shift(
+    qtbot: QtBot, window: MainWindow, themes: ThemeSource, keys: str
+) -> None:
+    qtbot.keySequence(window.composer.draft, QKeySequence(keys))
+    assert themes.theme.text_scale > 1
+    themes.step_text_size(0)
+
+
 def test_page_keys_in_the_draft_scroll_the_conversation(qtbot: QtBot, window: MainWindow) -> None:
     for _ in range(4):
         ask(window)

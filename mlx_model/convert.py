@@ -64,7 +64,7 @@ def convert(
 ) -> None:
     """Write a quantised copy of the checkpoint `source` to the folder `destination`.
 
-    The folder appears whole or not at all. `on_progress` is told tensors done and tensors in all.
+    A new folder appears whole or not at all. `on_progress` is told tensors done and tensors in all.
     CheckpointError if the source is no published checkpoint, or the destination is in use.
     """
     origin, target = Path(source), Path(destination)
@@ -80,15 +80,16 @@ def convert(
         )
     tensors = find_tensors(origin)
     checked_model(config, tensors, origin)
-    _refuse_used_folder(target)
     partial = target.parent / f".{target.name}.partial-{os.getpid()}"
     try:
+        if _is_empty_folder(target):
+            partial = target / f".partial-{os.getpid()}"
         partial.mkdir(parents=True)
         _write_weights(tensors, partial, bits, group_size, on_progress)
         _write_config(origin, partial, bits, group_size)
         for file in sorted(path for pattern in _COPIED for path in origin.glob(pattern)):
             shutil.copyfile(file, partial / file.name)
-        partial.replace(target)
+        _publish(partial, target)
     except OSError as error:
         raise CheckpointError(
             f"The model could not be written to {target} ({error.strerror or error}). "
@@ -106,11 +107,28 @@ def is_quantised(name: str, shape: tuple[int, ...], group_size: int) -> bool:
     return parts[-1] == "weight" and parts[-2] in _QUANTISED_LAYERS and shape[1] % group_size == 0
 
 
-def _refuse_used_folder(target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+def _is_empty_folder(target: Path) -> bool:
+    """False if there is nothing at `target`; CheckpointError if there is anything else."""
+    if not target.exists():
+        return False
+    if not target.is_dir() or any(target.iterdir()):
         raise CheckpointError(
             f"{target} exists and is not an empty folder. Choose another place for the model."
         )
+    return True
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Give the finished folder its name, or move its files into the empty folder it stands in.
+
+    Such a folder may be a disk, a link or where a shell stands, and cannot be replaced; the model
+    is there when its config.json is, which comes last.
+    """
+    if partial.parent != target:
+        partial.replace(target)
+        return
+    for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
+        file.replace(target / file.name)
 
 
 def _write_weights(

@@ -161,6 +161,38 @@ def test_an_empty_folder_may_be_the_target(source: Checkpoint, target: Path) -> 
     target.mkdir(parents=True)
     convert(source.folder, target)
     load_model(target)
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_the_target_may_be_a_link_or_the_current_folder(
+    source: Checkpoint, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(target)
+    convert(source.folder, tmp_path / "link")
+    load_model(target)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    convert(source.folder, ".")
+    load_model(tmp_path / "here")
+
+
+def test_a_failure_leaves_an_empty_folder_empty(
+    source: Checkpoint, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target.mkdir(parents=True)
+    monkeypatch.setattr(convert_module, "_write_config", full_disk)
+    with pytest.raises(CheckpointError, match="No space left"):
+        convert(source.folder, target)
+    assert list(target.iterdir()) == []
+
+
+def test_a_name_that_no_folder_can_have_is_a_sentence(source: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="could not be written"):
+        convert(source.folder, tmp_path / ("x" * 300))
 
 
 def test_a_failure_leaves_nothing_behind(

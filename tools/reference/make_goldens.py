@@ -1,7 +1,7 @@
 """Makes tests/goldens/: tiny random checkpoints and what transformers computes with them.
 
 Run from the repository root, in an environment made with
-    pip install torch==2.13.0 transformers
+    pip install torch==2.13.0 transformers==5.23.0
     python tools/reference/make_goldens.py
 The tests read the files and need neither package. Two checkpoints, each a few hundred kB:
 
@@ -251,8 +251,7 @@ def main() -> None:
     for name, tied in (("tied", True), ("untied", False)):
         model = random_model(tied, seed=11 if tied else 12)
         model.save_pretrained(out / name)
-        for leftover in ("generation_config.json",):
-            (out / name / leftover).unlink(missing_ok=True)
+        (out / name / "generation_config.json").unlink(missing_ok=True)
         rng = np.random.default_rng(7)
         arrays: dict[str, np.ndarray] = {}
         for case, (prompt, images, videos, decoded) in cases().items():

@@ -12,6 +12,7 @@ from typing import Any
 from mlx_model.errors import PromptError
 from mlx_model.messages import ImagePart, Message, Part, TextPart
 
+_MAX_DEPTH = 100  # no tool needs more, and Python's own limit is not far
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -69,21 +70,23 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
         return dict(call)
     try:
         parsed = json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     if not isinstance(parsed, dict):
         raise PromptError(f"The arguments of the call to {call.get('name')!r} are not JSON.")
     return {**call, "arguments": parsed}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     """A copy made of plain JSON types only, without halves of surrogate pairs."""
+    if depth > _MAX_DEPTH:
+        raise PromptError(f"A tool or its call is nested more than {_MAX_DEPTH} deep. Simplify it.")
     if isinstance(value, str):
         return _SURROGATES.sub("\ufffd", value)
     if isinstance(value, Mapping):
-        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+        return {_plain(str(key)): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
     raise PromptError(f"A message holds something that is not text: {type(value).__name__}.")

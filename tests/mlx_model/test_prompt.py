@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -271,6 +272,17 @@ def test_media_that_do_not_fit_the_conversation_are_refused(
     message = Message("user", (ImagePart(Path("a")), VideoPart(Path("b"))))
     with pytest.raises(PromptError, match=sentence):
         BUILDER.build([message], media=media)
+
+
+def test_tools_nested_without_end_are_refused() -> None:
+    nested: list[Any] = []
+    for _ in range(700):
+        nested = [nested]
+    with pytest.raises(PromptError, match="nested"):
+        BUILDER.build([Message.text("user", "hi")], tools=[{"name": "f", "x": nested}])
+    call = {"name": "f", "arguments": "[" * 100_000}
+    with pytest.raises(PromptError, match="not JSON"):
+        BUILDER.build([Message.text("user", "hi"), Message("assistant", (), tool_calls=(call,))])
 
 
 def test_a_refusal_of_the_template_is_a_prompt_error() -> None:

@@ -89,6 +89,8 @@ class Stage:
     thinking_share: float = 0.0
     mixed: bool = False
     looking_only: bool = False
+    # Of the shapes asked for in vain, how many are right in colour or kind.
+    half_right: float = 0.8
     # Where the shares end of batches that are mixed, of pictures and of clips; the rest is text.
     batch_bounds: tuple[float, float, float] = (0.28, 0.72, 0.93)
     # The same for questions of colour, count, presence and list; the rest is small talk.
@@ -234,7 +236,7 @@ def _picture_turns(
         elif lot < number:
             turn = questions.count_turn(rng, scene)
         elif lot < presence:
-            turn = questions.presence_turn(rng, scene)
+            turn = questions.presence_turn(rng, scene, stage.half_right)
         elif lot < everything:
             turn = questions.list_turn(rng, scene)
         else:

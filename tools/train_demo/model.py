@@ -5,7 +5,6 @@ of a batch share one grid here, so `look` and `reply_loss` call the same modules
 arrays; `check_against_reference` proves that the result is the same.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (its customary name)
 from tokenizers import Tokenizer
@@ -19,6 +18,7 @@ from tools.train_demo.tokenizer import DEMO_MODEL
 
 VOCABULARY_ROWS = 1280
 GROUP_SIZE, LEVELS = 64, 15
+DECISION_WEIGHT = 5.0
 
 
 def build_config() -> Qwen3_5Config:
@@ -145,10 +145,22 @@ def look(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> list[tuple[Ten
     return [(vision_features(model, pixels).float(), pixels) for pixels in media]
 
 
+def token_weights() -> Tensor:
+    """How much each token counts in the loss, [vocabulary]: yes and no decide a whole answer."""
+    tokenizer = Tokenizer.from_file(str(DEMO_MODEL / "tokenizer.json"))
+    weights = torch.ones(VOCABULARY_ROWS)
+    for answer in ("? Yes", "? No"):
+        weights[tokenizer.encode(answer, add_special_tokens=False).ids[1:]] = DECISION_WEIGHT
+    return weights
+
+
 def reply_loss(
-    model: Qwen3_5ForConditionalGeneration, batch: Batch, seen: list[tuple[Tensor, Pixels]]
+    model: Qwen3_5ForConditionalGeneration,
+    batch: Batch,
+    seen: list[tuple[Tensor, Pixels]],
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean loss over the learned tokens, given what was seen."""
+    """Mean loss over the learned tokens, weighted by token, given what was seen."""
     input_ids = torch.from_numpy(batch.input_ids)
     embeddings = model.model.language_model.embed_tokens(input_ids)
     for features, pixels in seen:
@@ -161,7 +173,7 @@ def reply_loss(
     targets = torch.from_numpy(batch.labels)[:, 1:]
     learned = targets != NO_LABEL
     logits = model.lm_head(hidden[:, :-1][learned])
-    return F.cross_entropy(logits, targets[learned])
+    return F.cross_entropy(logits.float(), targets[learned], weights)
 
 
 @torch.no_grad()
@@ -229,8 +241,3 @@ def plain_state(model: Qwen3_5ForConditionalGeneration) -> dict[str, Tensor]:
         state[plain] = tensor
     state.pop("lm_head.weight", None)
     return state
-
-
-def numpy_state(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """The state as float32 arrays, ready for a safetensors file."""
-    return {name: tensor.detach().float().contiguous().numpy() for name, tensor in state.items()}

@@ -132,11 +132,12 @@ def count_turn(rng: random.Random, scene: Scene) -> Turn:
     return Turn("count", rng.choice(COUNT_WORDINGS), answer, f"{seen(scene)} That makes {count}.")
 
 
-def presence_turn(rng: random.Random, scene: Scene) -> Turn:
-    """Asks for a shape of some colour; wrong ones are often right in one half."""
+def presence_turn(rng: random.Random, scene: Scene, half_right: float = 0.8) -> Turn:
+    """Asks for a shape of some colour; of those that are not there, a share of `half_right` has
+    the colour or the kind of one that is."""
     names = {s.name for s in scene.shapes}
     present = rng.random() < 0.5
-    name = rng.choice(sorted(names)) if present else _absent_name(rng, scene, names)
+    name = rng.choice(sorted(names)) if present else _absent_name(rng, scene, names, half_right)
     question = rng.choice(PRESENCE_WORDINGS).format(article=article(name), name=name)
     # The name comes first: the word that decides then stands beside what it is about.
     echo = f"{article(name)} {name}?".capitalize()
@@ -221,14 +222,14 @@ def random_name(rng: random.Random) -> str:
     return (name + rng.choice(_CODAS)).capitalize()
 
 
-def _absent_name(rng: random.Random, scene: Scene, names: set[str]) -> str:
+def _absent_name(rng: random.Random, scene: Scene, names: set[str], half_right: float) -> str:
     while True:
         shape = rng.choice(scene.shapes)
         kind, colour = rng.choice(SHAPES), rng.choice(tuple(COLOURS))
-        half_right = rng.random()
-        if half_right < 0.4:
+        lot = rng.random()
+        if lot < half_right / 2:
             kind = shape.kind
-        elif half_right < 0.8:
+        elif lot < half_right:
             colour = shape.colour
         name = f"{colour} {kind}"
         if name not in names:

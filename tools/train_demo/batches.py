@@ -43,6 +43,8 @@ CLIPS = ClipSettings(
 )
 PATCH, FACTOR, TEMPORAL = PIXELS.patch_size, PIXELS.factor, PIXELS.temporal_patch_size
 
+DRILL_SHARE = 0.7
+
 # What is known of each vision token in training, and how many classes it has; 0 is "nothing here".
 # "rank" counts the shapes of a picture from the left, "direction" is the way of what moves.
 CELL_CLASSES = {
@@ -89,6 +91,8 @@ class Stage:
     thinking_share: float = 0.0
     mixed: bool = False
     looking_only: bool = False
+    # Most shapes in drills, short batches about one thing that is learnt slowly; 0 for no drills.
+    drill_shapes: int = 0
     # Of the shapes asked for in vain, how many are right in colour or kind.
     half_right: float = 0.8
     # Where the shares end of batches that are mixed, of pictures and of clips; the rest is text.
@@ -103,6 +107,8 @@ def draw_batch(seed: int, step: int, size: int, stage: Stage) -> Batch:
     lot = rng.random()
     if stage.looking_only:
         return _looking_batch(rng, size)
+    if stage.drill_shapes and rng.random() < DRILL_SHARE:
+        return _drill_batch(rng, size, stage)
     mixed, pictures, clips = stage.batch_bounds
     if stage.mixed and lot < mixed:
         return _mixed_batch(rng, size // 2, stage)
@@ -291,6 +297,16 @@ def _mixed_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
             turns.append(told[1])
         samples.append(_write(rng, turns, media, stage))
     return _collate("mixed", samples, **pictures.arrays(), **(clips.arrays() if clips else {}))
+
+
+def _drill_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
+    """Pictures with a single question each: is something there or not."""
+    source = _PictureSource(rng, stage.drill_shapes)
+    samples = []
+    for _ in range(size):
+        turn = questions.presence_turn(rng, source.draw(rng), stage.half_right)
+        samples.append(_write(rng, [turn], {0: source.media}, Stage(stage.drill_shapes)))
+    return _collate("drill", samples, **source.arrays())
 
 
 def _looking_batch(rng: random.Random, size: int) -> Batch:

@@ -30,6 +30,8 @@ PEAK_RATE, WARM_UP = 1.5e-3, 150
 # Steps that train the vision tower alone, by the probe: eight times as many pictures a second.
 # After them every second step goes on with that.
 LOOKING_ONLY = range(2000, 4400)
+# Steps most of which ask nothing but "is there a ...?".
+DRILLS = range(6800, 7400)
 
 
 def stage_of(step: int) -> batches.Stage:
@@ -43,13 +45,18 @@ def stage_of(step: int) -> batches.Stage:
     )
     if step < 5000:
         return stage
+    stage = dataclasses.replace(
+        stage, batch_bounds=(0.22, 0.65, 0.93), question_bounds=(0.18, 0.28, 0.66, 0.96)
+    )
+    if step not in DRILLS:
+        return stage
     # What is plainly not there comes before what is there in one half.
-    half_right = 0.2 if 6400 <= step < 7000 else 0.8
+    level = 3 * (step - DRILLS.start) // len(DRILLS)
     return dataclasses.replace(
         stage,
-        half_right=half_right,
-        batch_bounds=(0.22, 0.65, 0.93),
-        question_bounds=(0.18, 0.28, 0.66, 0.96),
+        looking_only=False,
+        drill_shapes=(1, 2, 4)[level],
+        half_right=(0.2, 0.5, 0.8)[level],
     )
 
 

@@ -1,6 +1,6 @@
 """Trains the demo model; resumable, and the same batches for the same seed.
 
-    python -m tools.train_demo.train --out build/train_demo --steps 6500
+    python -m tools.train_demo.train --out build/train_demo --steps 8200
 
 The run folder keeps `last.pt` (everything needed to go on) and `log.jsonl`. Started again with
 the same folder it resumes; a different `--steps` moves the end of the schedule.
@@ -165,7 +165,7 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/train_demo"))
-    parser.add_argument("--steps", type=int, default=6500)
+    parser.add_argument("--steps", type=int, default=8200)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

@@ -22,7 +22,8 @@ def leave_at(moment: str, composition: Composition, application: QApplication) -
     """Arrange for the window to be closed at `moment`."""
     controller, window = composition.controller, composition.window
     if moment == "loading":
-        QTimer.singleShot(30, window, window.close)
+        # In the event loop's first round: on a slow machine a moment later would be too late.
+        QTimer.singleShot(0, window, window.close)
         return
     if moment == "looking":
         controller.progress_changed.connect(

@@ -23,6 +23,14 @@ WAIT_S = 60
 LONG_TEXT = "red circle, " * 900
 
 
+@pytest.fixture(autouse=True)
+def _heard_control_c() -> Iterator[None]:
+    """A program started in the background of a shell inherits a deaf ear for Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments],

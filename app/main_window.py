@@ -138,10 +138,6 @@ class MainWindow(QMainWindow):
         """The line below the composer."""
         self.composer.set_status(text)
 
-    def set_placeholder(self, text: str) -> None:
-        """What the empty composer says."""
-        self.composer.set_placeholder(text)
-
     def set_suggestion(self, kind: str, question: str, images: list[QImage]) -> None:
         """The sample behind a card of the first screen: one picture, or the frames of a clip."""
         self.first_screen.set_suggestion(kind, question, images)

@@ -90,10 +90,6 @@ class Composer(QWidget):
         self._status = text
         self.status.setText(text)
 
-    def set_placeholder(self, text: str) -> None:
-        """What the empty field says."""
-        self.draft.setPlaceholderText(text)
-
     def clear(self) -> None:
         """Take away the text and the chips."""
         self.draft.clear()

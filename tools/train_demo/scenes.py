@@ -118,7 +118,7 @@ def random_clip(rng: random.Random, width: int, height: int) -> ClipScene:
             travel *= 0.9
             continue
         x, y = rng.uniform(low_x, high_x), rng.uniform(low_y, high_y)
-        mover = Shape(mover.kind, mover.colour, mover.rgb, x, y, mover.radius, mover.rotation)
+        mover = dataclasses.replace(mover, x=x, y=y)
         if others and (
             others[0].kind == mover.kind
             or _crosses(mover, others[0], dx * travel, dy * travel, width, height)
@@ -126,16 +126,7 @@ def random_clip(rng: random.Random, width: int, height: int) -> ClipScene:
             continue
         shapes = (mover, *others)
         break
-    scene = Scene(
-        scene.width,
-        scene.height,
-        scene.background,
-        scene.background_end,
-        shapes,
-        scene.supersample,
-        scene.jpeg_quality,
-        scene.outline,
-    )
+    scene = dataclasses.replace(scene, shapes=shapes)
     return ClipScene(
         scene=scene,
         direction=direction,

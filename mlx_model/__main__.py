@@ -8,10 +8,12 @@ import argparse
 import io
 import math
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, TextIO
 
 from mlx_model.errors import FiresideError
@@ -137,13 +139,28 @@ def _ask(options: argparse.Namespace) -> int:
     from mlx_model import Engine
 
     screen = _Screen(sys.stdout, sys.stderr)
+    cancel = threading.Event()
+    _set_on_interrupt(cancel)
     engine = Engine.load(options.model)
     try:
-        for event in engine.reply(_request(options), threading.Event()):
+        for event in engine.reply(_request(options), cancel):
             screen.show(event)
     finally:
         screen.close()
+    if cancel.is_set():
+        return STATUS_INTERRUPTED
     return STATUS_USER_ERROR if screen.refused else 0
+
+
+def _set_on_interrupt(cancel: threading.Event) -> None:
+    """Ctrl-C also sets `cancel`: a KeyboardInterrupt that rises inside a destructor is swallowed."""
+
+    def on_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        cancel.set()
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, on_interrupt)
 
 
 def _request(options: argparse.Namespace) -> ReplyRequest:

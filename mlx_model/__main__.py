@@ -153,7 +153,7 @@ def _ask(options: argparse.Namespace) -> int:
 
 
 def _set_on_interrupt(cancel: threading.Event) -> None:
-    """Ctrl-C also sets `cancel`: a KeyboardInterrupt that rises inside a destructor is swallowed."""
+    """Ctrl-C also sets `cancel`: Python swallows a KeyboardInterrupt inside a destructor."""
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         cancel.set()

@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make test` checks first and tests then, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run install test test-only check format tree soak demo-table bench screenshots lock check-lock clean
+.PHONY: help run install test test-only check format tree soak mutants demo-table bench screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -13,6 +13,8 @@ SETUP := sh tools/setup/python.sh tools/setup
 ARGS ?=
 # Which tests: make test-only T=tests/app/test_theme.py
 T ?= tests
+# Which planted bugs: make mutants M=norm
+M ?=
 
 # A stranger's shell must not lead Python to other packages than those of .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
@@ -24,8 +26,9 @@ help:
 	@echo "make check    the quick part of it: everything but the tests"
 	@echo "make install  make .venv alone"
 	@echo "make soak     the long versions of the tests"
+	@echo "make mutants  plant known bugs one by one; each must turn a test red (M=norm: some of them)"
 	@echo "make format   put the code into the project's format"
-	@echo "make tree     write the README's tree of modules anew"
+	@echo "make tree     write the README's tree of modules and table of planted bugs anew"
 	@echo "make lock     write the lock files anew from pyproject.toml"
 	@echo "make clean    remove .venv and everything that was built"
 
@@ -49,6 +52,12 @@ soak:
 	@$(SETUP)/environment.py test
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest -m slow $(T)
 
+# Works in temporary copies; the working tree stays as it is.
+mutants:
+	@$(SETUP)/preflight.py --offscreen
+	@$(SETUP)/environment.py test
+	$(PYTHON) -m tools.mutants $(M)
+
 check:
 	@$(SETUP)/environment.py test
 	$(PYTHON) -m ruff format --check .
@@ -64,6 +73,7 @@ format:
 tree:
 	@$(SETUP)/environment.py run
 	$(PYTHON) tools/readme_tree.py
+	$(PYTHON) -m tools.mutants --readme
 
 # What the demo model gets right, through the program's own pipeline.
 demo-table:

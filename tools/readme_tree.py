@@ -47,13 +47,18 @@ def tree_block() -> str:
     return "```\n" + "\n\n".join(packages) + "\n```"
 
 
-def main() -> int:
+def replace_in_readme(pattern: re.Pattern[str], block: str, what: str) -> int:
+    """Put `block` into README.md where `pattern` matches, and return the exit status."""
     readme = README.read_text(encoding="utf-8")
-    if not BLOCK.search(readme):
-        print("README.md has no fenced block that starts with app/", file=sys.stderr)
+    if not pattern.search(readme):
+        print(f"README.md has no {what}", file=sys.stderr)
         return 1
-    README.write_text(BLOCK.sub(lambda _: tree_block(), readme), encoding="utf-8")
+    README.write_text(pattern.sub(lambda _: block, readme), encoding="utf-8")
     return 0
+
+
+def main() -> int:
+    return replace_in_readme(BLOCK, tree_block(), f"fenced block that starts with {PACKAGES[0]}/")
 
 
 if __name__ == "__main__":

@@ -172,6 +172,12 @@ def test_sixteen_bit_weights_compute_in_fp32_on_the_cpu(checkpoint: Checkpoint) 
     assert relative_error(load_model(checkpoint.save())(golden.prompt), logits) == 0.0
 
 
+def test_what_sets_decays_and_scales_is_fp32_in_a_16_bit_model(checkpoint: Checkpoint) -> None:
+    for name, array in tree_flatten(load_model(checkpoint.folder, mx.bfloat16).parameters()):
+        precise = name.endswith(("A_log", "dt_bias", "norm.weight")) and "visual" not in name
+        assert array.dtype == (mx.float32 if precise else mx.bfloat16), name
+
+
 def test_loading_leaves_nothing_for_later(checkpoint: Checkpoint) -> None:
     model = load_model(checkpoint.folder)
     (checkpoint.folder / "model.safetensors").unlink()

@@ -1,4 +1,4 @@
-"""Buttons that paint themselves from the theme: round, pill and quiet ones.
+"""Buttons that paint themselves from the theme: round, pill, quiet and folding ones.
 
 They know colours and states (hover, pressed, disabled, keyboard focus), not what they are for.
 """
@@ -31,6 +31,8 @@ from app.theme import (
 )
 from app.theme_source import ThemeSource
 
+_FOLD_ROW_PX = 24
+_CARET_PX = 12
 _KEYBOARD_REASONS = (
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
@@ -234,6 +236,36 @@ class QuietButton(ThemedButton):
             Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
             self.text(),
         )
+
+
+class FoldButton(ThemedButton):
+    """A dim line of text with a caret that points right when folded, down when open."""
+
+    def sizeHint(self) -> QSize:
+        metrics = QFontMetricsF(self.themes.theme.font("small"))
+        width = metrics.horizontalAdvance(self.text()) + _CARET_PX + 4 + 2 * FOCUS_WIDTH + 8
+        return QSize(round(width), max(_FOLD_ROW_PX, round(metrics.height()) + 6))
+
+    def set_label(self, text: str) -> None:
+        """Change what the line says."""
+        self.setText(text)
+        self.setAccessibleName(text)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        theme = self.themes.theme
+        painter = self.begin()
+        ink = theme.colours.text if self.underMouse() else theme.colours.dim
+        place = self.paint_ground(painter, RADIUS_FIELD, "")
+        painter.setFont(theme.font("small"))
+        painter.setPen(QColor(ink))
+        text = place.adjusted(4, 0, 0, 0)
+        painter.drawText(
+            text, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, self.text()
+        )
+        left = text.left() + QFontMetricsF(painter.font()).horizontalAdvance(self.text()) + 4
+        name = "caret-down" if self.isChecked() else "caret-right"
+        top = (self.height() - _CARET_PX) / 2 + 1
+        paint_icon(painter, name, ink, QRectF(left, top, _CARET_PX, _CARET_PX))
 
 
 class PillButton(ThemedButton):

@@ -212,7 +212,10 @@ class PromptBuilder:
 
         def flush() -> None:
             # Neighbouring texts are encoded as one: the tokenizer merges across their border.
-            ids.extend(self._text_tokenizer.encode("".join(text), add_special_tokens=False).ids)
+            # A batch of one, since `encode` keeps every other thread of the program waiting.
+            batch = ["".join(text)]
+            encoded = self._text_tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+            ids.extend(encoded[0].ids)
             text.clear()
 
         for piece in pieces:

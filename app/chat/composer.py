@@ -96,7 +96,7 @@ class Composer(QWidget):
         self.chips.clear()
 
     def _has_content(self) -> bool:
-        return bool(self.draft.toPlainText().strip() or self.chips.chips)
+        return bool(self.chips.chips) or not self.draft.is_blank
 
     @Slot()
     def on_content_changed(self) -> None:

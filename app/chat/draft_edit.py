@@ -9,6 +9,7 @@ from PySide6.QtCore import QMimeData, Qt, Signal, Slot
 from PySide6.QtGui import QImage, QInputMethodEvent, QKeyEvent, QTextOption
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QWidget
 
+from app.chat.long_paragraphs import in_pieces, whole
 from app.theme_source import ThemeSource
 
 _MOST_LINES = 9
@@ -23,6 +24,8 @@ def local_files(data: QMimeData) -> list[Path]:
 
 class DraftEdit(QPlainTextEdit):
     """Plain text with Enter to send and Shift+Enter for a new line.
+
+    Very long paragraphs are kept in pieces inside; nobody who reads or writes the text sees them.
 
     Signals:
         send_pressed(): Enter, and no input method is in the middle of a word.
@@ -50,6 +53,16 @@ class DraftEdit(QPlainTextEdit):
         themes.changed.connect(self.on_theme_changed)
         self.on_theme_changed()
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing but spaces; cheap, however long the text is."""
+        block = self.document().begin()
+        while block.isValid():
+            if whole(block.text()).strip():
+                return False
+            block = block.next()
+        return True
+
     def height_for(self, width: int) -> int:
         """The height that shows the text at this width, up to nine lines."""
         line_px = self.fontMetrics().lineSpacing()
@@ -65,6 +78,15 @@ class DraftEdit(QPlainTextEdit):
     def on_theme_changed(self) -> None:
         """Take over the size of the text."""
         self.setFont(self._themes.theme.font("transcript"))
+
+    def toPlainText(self) -> str:
+        return whole(super().toPlainText())
+
+    def setPlainText(self, text: str) -> None:
+        super().setPlainText(in_pieces(text))
+
+    def insertPlainText(self, text: str) -> None:
+        super().insertPlainText(in_pieces(text, before=self.textCursor().positionInBlock()))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
@@ -84,6 +106,13 @@ class DraftEdit(QPlainTextEdit):
     def inputMethodEvent(self, event: QInputMethodEvent) -> None:
         self._composing = bool(event.preeditString())
         super().inputMethodEvent(event)
+
+    def createMimeDataFromSelection(self) -> QMimeData:
+        data = super().createMimeDataFromSelection()
+        text = whole(data.text())
+        data.clear()
+        data.setText(text)
+        return data
 
     def canInsertFromMimeData(self, source: QMimeData) -> bool:
         return source.hasImage() or bool(local_files(source)) or source.hasText()

@@ -18,6 +18,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QTextBrowser, QWidget
 
+from app.chat.long_paragraphs import in_pieces, whole
 from app.chat.markdown_blocks import MarkdownBlock
 from app.chat.markdown_render import MarkdownRenderer
 from app.chat.text_marks import paint_marks
@@ -88,7 +89,7 @@ class TextBlock(QTextBrowser):
 
     def show_plain(self, text: str) -> None:
         """Replace everything by text without any markup."""
-        self._plain = text
+        self._plain = in_pieces(text)
         self._redraw()
 
     def append_plain(self, text: str) -> None:
@@ -139,7 +140,7 @@ class TextBlock(QTextBrowser):
         # Plain text only: pasted elsewhere, our colours would come along. The object is Qt's own,
         # because one made by Python crashes the program if it is on the clipboard at the end.
         data = super().createMimeDataFromSelection()
-        text = data.text()
+        text = whole(data.text())
         data.clear()
         data.setText(text)
         return data

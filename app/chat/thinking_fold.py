@@ -1,49 +1,16 @@
 """The reasoning before an answer, folded to one line until somebody wants to read it."""
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtCore import QRectF, Signal, Slot
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from app.buttons import ThemedButton
+from app.buttons import FoldButton
 from app.chat.text_block import TextBlock
-from app.icons import paint_icon
-from app.theme import FOCUS_WIDTH, RADIUS_FIELD
+from app.theme import FOCUS_WIDTH
 from app.theme_source import ThemeSource
 
-_ROW_PX = 24
 _INDENT_PX = 14
-_CARET_PX = 12
 _GAP_PX = 4
-
-
-class FoldButton(ThemedButton):
-    """A dim line of text with a caret that points right when folded, down when open."""
-
-    def sizeHint(self) -> QSize:
-        metrics = QFontMetricsF(self.themes.theme.font("small"))
-        width = metrics.horizontalAdvance(self.text()) + _CARET_PX + 4 + 2 * FOCUS_WIDTH + 8
-        return QSize(round(width), max(_ROW_PX, round(metrics.height()) + 6))
-
-    def set_label(self, text: str) -> None:
-        """Change what the line says."""
-        self.setText(text)
-        self.setAccessibleName(text)
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        theme = self.themes.theme
-        painter = self.begin()
-        ink = theme.colours.text if self.underMouse() else theme.colours.dim
-        place = self.paint_ground(painter, RADIUS_FIELD, "")
-        painter.setFont(theme.font("small"))
-        painter.setPen(QColor(ink))
-        text = place.adjusted(4, 0, 0, 0)
-        painter.drawText(
-            text, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, self.text()
-        )
-        left = text.left() + QFontMetricsF(painter.font()).horizontalAdvance(self.text()) + 4
-        name = "caret-down" if self.isChecked() else "caret-right"
-        top = (self.height() - _CARET_PX) / 2 + 1
-        paint_icon(painter, name, ink, QRectF(left, top, _CARET_PX, _CARET_PX))
 
 
 class ThinkingFold(QWidget):

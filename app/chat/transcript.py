@@ -73,7 +73,9 @@ class Transcript(QScrollArea):
 
     def add_user_message(self, message: ChatMessage, thumbnails: dict[Path, list[QImage]]) -> None:
         """Add a question at the end and go there; a clip has a list of frames in `thumbnails`."""
-        self._add(UserMessage(self._themes, message, thumbnails, self._page))
+        question = UserMessage(self._themes, message, thumbnails, self._page)
+        question.height_changed.connect(self.on_height_changed)
+        self._add(question)
         self.follow()
 
     def begin_reply(self) -> None:

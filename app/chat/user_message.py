@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import QRect, QRectF, QSize, Qt
+from PySide6.QtCore import QRect, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
+from app.buttons import FoldButton
 from app.chat import wording
 from app.chat.label import ThemedLabel
 from app.chat.media_cards import ClipCard, PictureTile
 from app.chat.reply_message import BLEED_PX
 from app.chat.text_block import TextBlock
 from app.conversation.message import ChatMessage
-from app.theme import RADIUS_BUBBLE
+from app.theme import FOCUS_WIDTH, RADIUS_BUBBLE
 from app.theme_source import ThemeSource
 
 _GAP_PX = 8
@@ -22,10 +23,20 @@ _BUBBLE_TOP_PX = 7
 _BUBBLE_BOTTOM_PX = 10
 _ROW_HEIGHT_PX = 160
 _ROW_WIDTHS_PX = (96, 280)
+# The most characters and lines that a bubble shows, folded and open. A pasted book is not what the
+# conversation is read for, and laying out all of it would stop the window for a second.
+_FOLDED = (1_500, 20)
+_OPEN = (100_000, 4_000)
 
 
 class UserMessage(QWidget):
-    """A question as it was sent. It never changes."""
+    """A question as it was sent; a very long one is folded.
+
+    Signals:
+        height_changed(): it was folded or opened.
+    """
+
+    height_changed = Signal()
 
     def __init__(
         self,
@@ -52,8 +63,14 @@ class UserMessage(QWidget):
         self.caption.setVisible(bool(self.pictures))
         self.text = TextBlock(themes, parent=self)
         self.text.setAccessibleName("Question")
-        self.text.show_plain(message.text)
+        self._words = message.text
+        self.text.show_plain(_beginning(message.text, *_FOLDED))
         self.text.setVisible(bool(message.text))
+        self.fold_button = FoldButton(themes, "Show all", self)
+        self.fold_button.setCheckable(True)
+        self.fold_button.setVisible(_beginning(message.text, *_FOLDED) != message.text)
+        self.fold_button.toggled.connect(self.on_fold_toggled)
+        self._label_fold_button()
         self._bubble = QRect()
 
     def height_for(self, width: int) -> int:
@@ -68,18 +85,36 @@ class UserMessage(QWidget):
             return top - _GAP_PX
         most = round(width * _BUBBLE_SHARE) - 2 * _BUBBLE_SIDE_PX
         inner = self.text.natural_width(most)
+        fold = QSize(0, 0) if self.fold_button.isHidden() else self.fold_button.sizeHint()
+        inner = max(inner, min(most, fold.width()))
         height = self.text.height_for(inner)
         self._bubble = QRect(
             right - inner - 2 * _BUBBLE_SIDE_PX,
             top,
             inner + 2 * _BUBBLE_SIDE_PX,
-            height + _BUBBLE_TOP_PX + _BUBBLE_BOTTOM_PX,
+            height + fold.height() + _BUBBLE_TOP_PX + _BUBBLE_BOTTOM_PX,
         )
-        self.text.setGeometry(
-            self._bubble.left() + _BUBBLE_SIDE_PX, top + _BUBBLE_TOP_PX, inner, height
+        left = self._bubble.left() + _BUBBLE_SIDE_PX
+        self.text.setGeometry(left, top + _BUBBLE_TOP_PX, inner, height)
+        # The button's words line up with the text above them.
+        self.fold_button.setGeometry(
+            left - 4 - FOCUS_WIDTH, top + _BUBBLE_TOP_PX + height + 2, fold.width(), fold.height()
         )
         self.update()
         return self._bubble.bottom() + 1
+
+    @Slot(bool)
+    def on_fold_toggled(self, is_open: bool) -> None:
+        """Show the rest of a long question, or only its beginning again."""
+        self.text.show_plain(_beginning(self._words, *(_OPEN if is_open else _FOLDED)))
+        self._label_fold_button()
+        self.height_changed.emit()
+
+    def _label_fold_button(self) -> None:
+        count = wording.counted(len(self._words), "character")
+        fits = _beginning(self._words, *_OPEN) == self._words
+        more = f"Show all {count}" if fits else f"Show more of {count}"
+        self.fold_button.set_label("Show less" if self.fold_button.isChecked() else more)
 
     def _place_pictures(self, width: int, right: int) -> int:
         """Rows of pictures from the right edge; the y where the next part begins."""
@@ -123,6 +158,16 @@ class UserMessage(QWidget):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(self._themes.theme.colours.user))
         painter.drawRoundedRect(QRectF(self._bubble), RADIUS_BUBBLE, RADIUS_BUBBLE)
+
+
+def _beginning(text: str, characters: int, lines: int) -> str:
+    """The text itself, or its first words and an ellipsis where it is longer than that."""
+    shown = text[:characters]
+    shown = "\n".join(shown.split("\n", lines)[:lines])
+    if len(shown) == len(text):
+        return text
+    at_word, space, _ = shown.rpartition(" ")
+    return f"{(at_word if space else shown).rstrip()} …"
 
 
 def _size_in_row(tile: PictureTile, column_px: int) -> QSize:

@@ -271,3 +271,43 @@ def test_larger_text_is_laid_out_again(transcript: Transcript, themes: ThemeSour
     assert reply.height() > before
     themes.step_text_size(0)
     assert reply.height() == before
+
+
+def test_a_long_question_is_folded_and_opens_in_place(qtbot: QtBot, transcript: Transcript) -> None:
+    words = "some words on a line\n" * 1_000
+    transcript.add_user_message(ChatMessage("user", words.strip()), {})
+    answer(transcript, "Yes.")
+    question = transcript.messages[0]
+    assert isinstance(question, UserMessage)
+    button = question.fold_button
+    assert button.text() == "Show all 20,999 characters"
+    assert question.text.toPlainText().endswith("some words on a …")
+    assert question.height() < 700
+    assert question.rect().contains(button.geometry())
+    transcript.verticalScrollBar().setValue(0)
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert question.text.toPlainText() == words.strip()
+    assert question.height() > 2_000
+    assert transcript.messages[1].y() > question.geometry().bottom()
+    assert transcript.verticalScrollBar().value() == 0, "what is being read stays in place"
+    assert button.text() == "Show less"
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert question.height() < 700
+
+
+def test_a_short_question_has_nothing_to_unfold(transcript: Transcript) -> None:
+    transcript.add_user_message(ChatMessage("user", "One line\n" * 19 + "and the last"), {})
+    question = transcript.messages[0]
+    assert isinstance(question, UserMessage)
+    assert question.fold_button.isHidden()
+    assert question.text.toPlainText().endswith("and the last")
+
+
+def test_a_whole_book_is_shown_only_in_part(qtbot: QtBot, transcript: Transcript) -> None:
+    transcript.add_user_message(ChatMessage("user", "x" * 1_000_000), {})
+    question = transcript.messages[0]
+    assert isinstance(question, UserMessage)
+    assert question.fold_button.text() == "Show more of 1,000,000 characters"
+    qtbot.mouseClick(question.fold_button, Qt.MouseButton.LeftButton)
+    assert 90_000 < len(question.text.toPlainText()) < 110_000
+    assert question.text.toPlainText().endswith("…")

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
+from mlx_model.checkpoint_commands import add_convert
 from mlx_model.errors import FiresideError
 from mlx_model.events import Event, Finished, Notice, Progress, TextDelta, ThinkingDelta
 from mlx_model.messages import (
@@ -27,6 +28,7 @@ from mlx_model.messages import (
     TextPart,
     VideoPart,
 )
+from mlx_model.progress_line import ProgressLine
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent / "assets" / "demo_model"
 
@@ -34,7 +36,6 @@ STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
 STATUS_BROKEN_PIPE = 141  # as the shell reports a program that was stopped by SIGPIPE
 
-_CLEAR_LINE = "\r\x1b[K"
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -93,11 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(chat)
     chat.set_defaults(run=_chat)
 
-    convert = commands.add_parser("convert", help="write a quantised copy of a checkpoint")
-    convert.add_argument("source", type=Path)
-    convert.add_argument("destination", type=Path)
-    convert.add_argument("--bits", type=int, choices=(4, 8), default=4)
-    convert.set_defaults(run=_convert)
+    add_convert(commands)
     return parser
 
 
@@ -188,14 +185,6 @@ def _chat(options: argparse.Namespace) -> int:
     return 0
 
 
-def _convert(options: argparse.Namespace) -> int:
-    from mlx_model.convert import convert
-
-    convert(options.source, options.destination, bits=options.bits)
-    print(f"Wrote {options.destination}.")
-    return 0
-
-
 class _Screen:
     """The answer on standard output, everything else on standard error.
 
@@ -208,7 +197,7 @@ class _Screen:
         self._answer = answer
         self._aside = aside
         self._draws = aside.isatty()
-        self._progress = False
+        self._progress = ProgressLine(aside)
         self._thinking = False
         self._answering = False
         self.refused = False
@@ -217,9 +206,9 @@ class _Screen:
         """Put one event where it belongs."""
         match event:
             case Progress(stage, done, total):
-                self._show_progress(stage.capitalize(), done, total)
+                self._progress.show(stage.capitalize(), done, total)
             case ThinkingDelta(text):
-                self._clear_progress()
+                self._progress.clear()
                 opening = _DIM if self._draws and not self._thinking else ""
                 self._thinking = True
                 self._write(self._aside, opening + text)
@@ -245,18 +234,8 @@ class _Screen:
         self._end_thinking()
         self._end_answer()
 
-    def _show_progress(self, stage: str, done: int, total: int) -> None:
-        if self._draws and total:
-            self._progress = True
-            self._write(self._aside, f"{_CLEAR_LINE}{stage}, {100 * done // total} %")
-
-    def _clear_progress(self) -> None:
-        if self._progress:
-            self._progress = False
-            self._write(self._aside, _CLEAR_LINE)
-
     def _end_thinking(self) -> None:
-        self._clear_progress()
+        self._progress.clear()
         if self._thinking:
             self._thinking = False
             self._write(self._aside, (_PLAIN if self._draws else "") + "\n\n")

@@ -7,7 +7,7 @@ plausible default would hide (head widths, rotary base, token ids), so a missing
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,11 +71,27 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizationConfig:
-    """How the quantised matrices are packed: affine, `group_size` weights share scale and bias."""
+class Packing:
+    """How one matrix is packed: affine, `group_size` weights of a row share scale and bias."""
 
     bits: int
     group_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationConfig:
+    """How the quantised matrices are packed: all alike but for those that `layers` names.
+
+    Its keys are the matrices' names in the checkpoint, without `.weight`.
+    """
+
+    bits: int
+    group_size: int
+    layers: Mapping[str, Packing] = field(default_factory=dict)
+
+    def packing(self, layer: str) -> Packing:
+        """How the matrix `layer` is packed, if it is."""
+        return self.layers.get(layer) or Packing(self.bits, self.group_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +350,20 @@ def _vision(fields: _Fields) -> VisionConfig:
 
 def _quantization(top: _Fields) -> QuantizationConfig:
     block = top.section("quantization")
+    packing = _packing(block)
+    # Which matrices are packed shows in the weights; "layer": false, as other converters write
+    # it beside the objects, says nothing more.
+    layers = {
+        name: _packing(block.section(name))
+        for name, value in block.data.items()
+        if isinstance(value, Mapping)
+    }
+    return QuantizationConfig(packing.bits, packing.group_size, layers)
+
+
+def _packing(block: _Fields) -> Packing:
     if "mode" in block.data:
         block.expect("mode", ("affine",))
     block.expect("bits", PACKED_BITS)
     block.expect("group_size", PACKED_GROUP_SIZES)
-    return QuantizationConfig(block.positive("bits"), block.positive("group_size"))
+    return Packing(block.positive("bits"), block.positive("group_size"))

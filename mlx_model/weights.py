@@ -24,8 +24,9 @@ from mlx_model.model import Model
 INDEX_NAME = "model.safetensors.index.json"
 NORM_CONVENTION = "zero_centred"
 
+BYTES_PER_ELEMENT = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
+
 _HEADER_LIMIT_BYTES = 100_000_000
-_BYTES_PER_ELEMENT = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
 # fp32 whatever the model computes in: they set decays, which compound over the whole sequence.
 _FP32_ENDINGS = ("A_log", "dt_bias", "norm.weight", "layernorm.weight")
 _NAMES_SHOWN = 8
@@ -150,7 +151,7 @@ def _indexed_files(index: Path) -> list[Path]:
 
 
 def _check_header(file: Path, metadata: object, infos: Mapping[str, TensorInfo]) -> None:
-    unknown = [name for name, info in infos.items() if info.dtype not in _BYTES_PER_ELEMENT]
+    unknown = [name for name, info in infos.items() if info.dtype not in BYTES_PER_ELEMENT]
     if unknown:
         raise CheckpointError(
             f"The weights file {file} holds number types that are not supported: "
@@ -172,14 +173,19 @@ def _check_header(file: Path, metadata: object, infos: Mapping[str, TensorInfo])
 def _quantise_layers(
     model: Model, quantization: QuantizationConfig, tensors: Mapping[str, TensorInfo]
 ) -> None:
-    """Swap in quantised layers wherever the checkpoint has scales."""
-    quantised = set(parameter_names(model.config, tensors))
-    nn.quantize(
-        model,
-        group_size=quantization.group_size,
-        bits=quantization.bits,
-        class_predicate=lambda path, _: f"{path}.scales" in quantised,
-    )
+    """Swap in quantised layers wherever the checkpoint has scales, packed as its config says."""
+    names = parameter_names(model.config, tensors)
+
+    def packing(path: str, layer: nn.Module) -> bool | dict[str, int]:
+        scales = names.get(f"{path}.scales")
+        if scales is None or not hasattr(layer, "to_quantized"):
+            return False
+        packed = quantization.packing(scales.removesuffix(".scales"))
+        # What groups cannot fill stays as it is, and then does not fit its tensors.
+        fits = layer.weight.shape[-1] % packed.group_size == 0
+        return fits and {"bits": packed.bits, "group_size": packed.group_size}
+
+    nn.quantize(model, class_predicate=packing)
 
 
 def _check(

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,8 @@ def test_a_user_error_is_one_sentence_and_status_2() -> None:
         (["chat", "--jsonl", "--model", "gone"], "gone"),
         (["convert", "gone", "build/never"], "gone"),
         (["convert", "gone", "build/never", "--bits", "5"], "bits"),
+        (["convert", "gone", "build/never", "--recipe", "best"], "recipe"),
+        (["convert", "gone", "build/never", "--recipe", "mixed", "--bits", "8"], "4 bits"),
         ([], "ask"),
     ],
 )
@@ -156,12 +159,21 @@ def test_ask_is_quiet_when_nobody_reads_the_answer() -> None:
     assert done.stderr == b""
 
 
-def test_convert_writes_a_checkpoint_of_four_bits(tmp_path: Path) -> None:
+def test_convert_writes_a_checkpoint_and_says_what_became_of_it(tmp_path: Path) -> None:
     source = ROOT / "tests" / "goldens" / "tied"
-    done = run("convert", str(source), str(tmp_path / "small"), "--bits", "4")
+    done = run("convert", str(source), str(tmp_path / "small"), "--recipe", "mixed")
     assert (done.returncode, done.stderr) == (0, "")
     config = json.loads((tmp_path / "small" / "config.json").read_text(encoding="utf-8"))
     assert config["quantization"]["bits"] == 4
+    assert config["quantization"]["model.language_model.embed_tokens"]["bits"] == 6
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"language model, as published: .* weights, .* in_proj_a, .*", lines[0])
+    assert re.fullmatch(r"language model, 8 bits: .* k_proj, v_proj", lines[1])
+    assert re.fullmatch(r"Size of the weights: \d+\.\d kB before, \d+\.\d kB after\.", lines[-3])
+    assert re.fullmatch(
+        r"Bits a weight: \d+\.\d\d, of the language model alone \d+\.\d\d\.", lines[-2]
+    )
+    assert lines[-1] == f"Wrote {tmp_path / 'small'}."
 
 
 class Chat:

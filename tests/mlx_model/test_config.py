@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlx_model.config import QuantizationConfig, load_config, parse_config
+from mlx_model.config import Packing, QuantizationConfig, load_config, parse_config
 from mlx_model.errors import CheckpointError
 from tests.mlx_model.goldens import GOLDENS
 
@@ -139,6 +139,21 @@ def test_quantisation_is_read_when_there_is_some() -> None:
         parse_config(edited("quantization", {"bits": 4}))
     with pytest.raises(CheckpointError, match="mxfp4"):
         parse_config(edited("quantization", {"bits": 4, "group_size": 32, "mode": "mxfp4"}))
+
+
+def test_layers_may_be_packed_otherwise() -> None:
+    block: dict[str, Any] = {"bits": 4, "group_size": 64, "mode": "affine"}
+    block |= {"lm_head": {"bits": 6, "group_size": 32}, "model.norm": False}
+    found = parse_config(edited("quantization", block)).quantization
+    assert found is not None
+    assert found.packing("lm_head") == Packing(6, 32)
+    assert found.packing("model.norm") == found.packing("anything") == Packing(4, 64)
+    for wrong in ({"bits": 6}, {"bits": 9, "group_size": 64}, {"bits": 8, "group_size": 7}):
+        with pytest.raises(CheckpointError, match="quantization, lm_head"):
+            parse_config(edited("quantization", block | {"lm_head": wrong}))
+    other = {"bits": 4, "group_size": 32, "mode": "mxfp4"}
+    with pytest.raises(CheckpointError, match="mode"):
+        parse_config(edited("quantization", block | {"lm_head": other}))
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,27 @@
 
 import errno
 import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from itertools import accumulate
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 from safetensors import safe_open
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from mlx_model import convert as convert_module
+from mlx_model.config import parse_config
 from mlx_model.convert import convert
 from mlx_model.errors import CheckpointError
+from mlx_model.model import Model
+from mlx_model.weight_sizes import size_bytes
 from mlx_model.weights import INDEX_NAME, load_model
 from tests.mlx_model.goldens import (
     GOLDENS,
@@ -23,6 +33,7 @@ from tests.mlx_model.goldens import (
     relative_error,
 )
 
+ROOT = Path(__file__).parents[2]
 LAYER = "model.language_model.layers.0"
 
 
@@ -40,14 +51,16 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("recipe", [("uniform", 4), ("uniform", 8), ("mixed", 4)])
 def test_logits_are_those_of_the_dequantised_weights(
-    tmp_path: Path, target: Path, variant: str, bits: int
+    tmp_path: Path, target: Path, variant: str, recipe: tuple[str, int]
 ) -> None:
-    convert(GOLDENS / variant, target, bits=bits)
+    convert(GOLDENS / variant, target, *recipe)
+    stated = json.loads((target / "config.json").read_text("utf-8"))["quantization"]
     packed = load_file(target / "model.safetensors")
     plain = copy_checkpoint(variant, tmp_path / "dequantised")
     for layer in [key.removesuffix(".scales") for key in packed if key.endswith(".scales")]:
+        bits = stated.get(layer, stated)["bits"]
         parts = [mx.array(packed[f"{layer}.{part}"]) for part in ("weight", "scales", "biases")]
         restored = np.array(mx.dequantize(*parts, group_size=64, bits=bits))
         # Rounding is within a step of each group of 64 weights.
@@ -82,7 +95,8 @@ def test_only_the_language_models_matrices_are_packed(source: Checkpoint, target
     assert f"{LAYER}.linear_attn.out_proj" in layers
     assert "model.language_model.layers.1.self_attn.q_proj" in layers
     assert {"lm_head", "model.language_model.embed_tokens"} <= layers
-    for kept in ("in_proj_a", "in_proj_b", "norm", "conv1d", "visual", "mtp", "A_log", "dt_bias"):
+    assert "mtp.layers.0.mlp.up_proj" in layers
+    for kept in ("in_proj_a", "in_proj_b", "norm", "conv1d", "visual", "A_log", "dt_bias"):
         assert not any(kept in layer for layer in layers)
     # 72 inputs do not fill groups of 64.
     assert f"{LAYER}.mlp.gate_proj" in layers
@@ -100,8 +114,66 @@ def test_the_copy_says_how_it_was_made(source: Checkpoint, target: Path) -> None
     config = json.loads((target / "config.json").read_text("utf-8"))
     assert config.pop("quantization") == {"group_size": 32, "bits": 8, "mode": "affine"}
     assert config == source.config
-    with safe_open(target / "model.safetensors", "numpy") as file:
-        assert file.metadata()["norm_convention"] == "zero_centred"
+    assert metadata_of(target)["norm_convention"] == "zero_centred"
+
+
+def test_the_copy_says_what_is_packed_otherwise(source: Checkpoint, target: Path) -> None:
+    convert(source.folder, target, "mixed")
+    stated = json.loads((target / "config.json").read_text("utf-8"))["quantization"]
+    assert {name: stated.pop(name) for name in ("group_size", "bits", "mode")} == {
+        "group_size": 64,
+        "bits": 4,
+        "mode": "affine",
+    }
+    packed = load_file(target / "model.safetensors")
+    layers = {name.removesuffix(".scales") for name in packed if name.endswith(".scales")}
+    assert set(stated) < layers
+    assert stated["lm_head"] == {"group_size": 64, "bits": 6}
+    assert stated["mtp.layers.0.mlp.up_proj"] == {"group_size": 64, "bits": 8}
+    for layer in layers:
+        # A row of 64 weights: two words of 32 bits for each bit of a weight.
+        rows, words = packed[f"{layer}.weight"].shape
+        columns = packed[f"{layer}.scales"].shape[1] * 64
+        assert words * 32 == columns * stated.get(layer, {"bits": 4})["bits"]
+        assert packed[f"{layer}.biases"].shape == (rows, columns // 64)
+
+
+def test_another_program_reads_a_mixed_copy(source: Checkpoint, target: Path) -> None:
+    from mlx_lm.utils import load_model as load_with_mlx_lm  # takes a second
+
+    source.config["text_config"]["full_attention_interval"] = 2  # it reads no layer_types
+    convert(source.save(), target, "mixed")
+    other, _ = load_with_mlx_lm(target)
+    prompt = read_golden("untied", "text_65").prompt
+    assert relative_error(other(mx.array(prompt)), load_model(target)(prompt)) < 1e-4
+
+
+def test_a_copy_whose_config_states_other_bits_is_not_loaded(
+    source: Checkpoint, target: Path
+) -> None:
+    convert(source.folder, target, "mixed")
+    file = target / "config.json"
+    config = json.loads(file.read_text("utf-8"))
+    for stated in ({"group_size": 64, "bits": 8}, {"group_size": 128, "bits": 6}):
+        config["quantization"]["lm_head"] = stated
+        file.write_text(json.dumps(config), encoding="utf-8")
+        with pytest.raises(CheckpointError, match="lm_head"):
+            load_model(target)
+
+
+def test_scales_of_what_cannot_be_packed_are_unknown(source: Checkpoint, target: Path) -> None:
+    convert(source.folder, target)
+    packed = load_file(target / "model.safetensors")
+    packed[f"{LAYER}.linear_attn.conv1d.scales"] = np.zeros((8, 1), np.float32)
+    save_file(packed, target / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"unknown: .*conv1d\.scales"):
+        load_model(target)
+
+
+def metadata_of(folder: Path) -> dict[str, str]:
+    with safe_open(folder / "model.safetensors", "numpy") as file:
+        found: dict[str, str] = file.metadata()
+    return found
 
 
 def test_number_types_of_the_source_are_kept(source: Checkpoint, target: Path) -> None:
@@ -140,11 +212,43 @@ def test_a_large_model_is_written_in_shards(
     assert relative_error(load_model(target)(prompt), whole) == 0.0
 
 
-def test_progress_counts_the_tensors(source: Checkpoint, target: Path) -> None:
+def test_progress_counts_bytes_of_the_source(source: Checkpoint, target: Path) -> None:
     told: list[tuple[int, int]] = []
     convert(source.folder, target, on_progress=lambda done, total: told.append((done, total)))
-    total = len(source.tensors)
-    assert told == [(done, total) for done in range(1, total + 1)]
+    sizes = [source.tensors[name].nbytes for name in sorted(source.tensors)]
+    assert told == [(done, sum(sizes)) for done in accumulate(sizes)]
+
+
+def test_the_result_says_what_it_was_and_is(source: Checkpoint, target: Path) -> None:
+    result = convert(source.folder, target)
+    assert size_bytes(result.before) == sum(array.nbytes for array in source.tensors.values())
+    packed = load_file(target / "model.safetensors")
+    assert size_bytes(result.after) == sum(array.nbytes for array in packed.values())
+    weights = sum(array.size for array in source.tensors.values())
+    for groups in (result.before, result.after):
+        assert sum(group.weights for group in groups) == weights
+    stored = {(group.part, group.bits): group.kinds for group in result.after}
+    assert stored["draft head", 8] == {"up_proj"}
+    assert "q_proj" in stored["language model", 4]
+    assert {"A_log", "conv1d", "in_proj_a", "norm"} <= stored["language model", None]
+    assert stored["vision tower", None]
+
+
+def test_memory_holds_one_tensor_and_what_it_becomes(tmp_path: Path, target: Path) -> None:
+    checkpoint = copy_checkpoint("tied", tmp_path / "large")
+    text = checkpoint.config["text_config"]
+    text["vocab_size"] = text["intermediate_size"] = 8192
+    shapes = tree_flatten(Model(parse_config(checkpoint.config)).parameters())
+    checkpoint.tensors = {name: np.ones(array.shape, np.float32) for name, array in shapes}
+    sizes = [array.nbytes for array in checkpoint.tensors.values()]
+    assert sum(sizes) > 5 * max(sizes)
+    checkpoint.save()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    convert(checkpoint.folder, target, "mixed")
+    # At fp32 a tensor of six bits is about a fifth of what it was.
+    assert mx.get_peak_memory() - before < 1.3 * max(sizes)
+    assert mx.get_active_memory() - before < 0.1 * max(sizes)
 
 
 def test_an_existing_model_is_never_overwritten(source: Checkpoint, target: Path) -> None:
@@ -208,16 +312,69 @@ def test_a_failure_leaves_nothing_behind(
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_full_disk_is_said_in_plain_words(
+def test_a_disk_that_is_too_small_is_said_before_the_work(
     source: Checkpoint, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk(*_: object, **__: object) -> None:
-        raise RuntimeError("[write] Unable to write 4299 bytes to file.")
+    told: list[int] = []
+    usage = shutil.disk_usage(source.folder)._replace(free=200_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(CheckpointError, match=r"needs 0\.\d GB, and .* has room for 0\.0 GB"):
+        convert(source.folder, target, on_progress=lambda done, _: told.append(done))
+    assert told == []
+    assert list(target.parent.iterdir()) == []
 
-    monkeypatch.setattr(convert_module.mx, "save_safetensors", full_disk)
-    with pytest.raises(CheckpointError, match="the disk is full") as caught:
-        convert(source.folder, target)
-    assert "[write]" not in str(caught.value)
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(source: Checkpoint, target: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written .*Free some space"):
+            convert(source.folder, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(target.parent.iterdir()) == []
+
+
+# Tells of each tensor and takes its time over it, so that it can be killed anywhere.
+SLOW_CONVERSION = """
+import sys, time
+from mlx_model.convert import convert
+def tell(done, total):
+    print(done, flush=True)
+    time.sleep(0.01)
+convert(sys.argv[1], sys.argv[2], on_progress=tell)
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_conversion_killed_anywhere_leaves_no_model_and_the_next_one_cleans_up(
+    source: Checkpoint, target: Path, seed: int
+) -> None:
+    tensors = int(np.random.default_rng(seed).integers(1, len(source.tensors)))
+    command = [sys.executable, "-c", SLOW_CONVERSION, str(source.folder), str(target)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout
+    for _ in range(tensors):
+        assert process.stdout.readline()
+    process.kill()
+    process.wait(30)
+    process.stdout.close()
+    assert not target.exists()
+    assert len(list(target.parent.iterdir())) == 1
+    convert(source.folder, target)
+    load_model(target)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_source_that_fails_while_it_is_read_is_named(source: Checkpoint, target: Path) -> None:
+    file = source.folder / "model.safetensors"
+
+    def cut(done: int, total: int) -> None:
+        if done < total / 2:
+            os.truncate(file, 5000)
+
+    with pytest.raises(CheckpointError, match=r"source.model\.safetensors cannot be read"):
+        convert(source.folder, target, on_progress=cut)
     assert list(target.parent.iterdir()) == []
 
 

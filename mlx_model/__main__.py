@@ -87,6 +87,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("--seed", type=_seed, metavar="N", help="makes a lively answer repeatable")
     ask.add_argument("--max-tokens", type=_count, default=ReplySettings().max_tokens, metavar="N")
+    ask.add_argument(
+        "--thinking-budget",
+        type=_budget,
+        metavar="N",
+        help="ends the thinking after so many tokens; 0 is no thinking",
+    )
+    ask.add_argument(
+        "--stop",
+        type=_stop,
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="ends the answer before this text; as often as needed",
+    )
     ask.set_defaults(run=_ask)
 
     chat = commands.add_parser("chat", help="serve another program, one JSON object a line")
@@ -110,6 +124,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     return int(_number(text, int, 1, math.inf))
+
+
+def _budget(text: str) -> int:
+    return int(_number(text, int, 0, math.inf))
+
+
+def _stop(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text would stop every answer at once")
+    return text
 
 
 def _seed(text: str) -> int:
@@ -169,6 +193,8 @@ def _request(options: argparse.Namespace) -> ReplyRequest:
         thinking=options.think,
         temperature=options.temperature,
         seed=options.seed,
+        stop=tuple(options.stop),
+        thinking_budget=options.thinking_budget,
     )
     return ReplyRequest((Message("user", tuple(content)),), settings)
 

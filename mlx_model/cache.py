@@ -7,6 +7,7 @@ reference. Neither way of going back needs a copy.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 
@@ -15,6 +16,21 @@ from mlx_model.config import LayerType
 _FIRST_TOKENS = 256
 _STEP_TOKENS = 4096
 
+LayerArrays = tuple[mx.array | None, mx.array | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMark:
+    """Where a sequence stood, for `SequenceCache.rewind`.
+
+    Let go of it before the arrays of a later call are evaluated: as long as the buffers of keys
+    and values have another owner, mlx copies them instead of writing one more row.
+    """
+
+    length: int
+    next_position: int
+    layers: tuple[LayerArrays, ...]
+
 
 class KeyValueCache:
     """Keys and values of one attention layer; the sequence's length lives in SequenceCache."""
@@ -22,6 +38,14 @@ class KeyValueCache:
     def __init__(self) -> None:
         self.keys: mx.array | None = None
         self.values: mx.array | None = None
+
+    def held(self) -> LayerArrays:
+        """The two arrays."""
+        return self.keys, self.values
+
+    def hold(self, arrays: LayerArrays) -> None:
+        """Take arrays that `held` gave in the place of its own."""
+        self.keys, self.values = arrays
 
     def extend(self, start: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Write new rows at token `start` and return all rows up to their end.
@@ -44,6 +68,14 @@ class DeltaNetCache:
         self.state: mx.array | None = None
         self.conv_tail: mx.array | None = None
 
+    def held(self) -> LayerArrays:
+        """The two arrays."""
+        return self.state, self.conv_tail
+
+    def hold(self, arrays: LayerArrays) -> None:
+        """Take arrays that `held` gave in the place of its own."""
+        self.state, self.conv_tail = arrays
+
 
 class SequenceCache:
     """The caches of all layers of one sequence.
@@ -64,15 +96,21 @@ class SequenceCache:
         self.length += tokens
         self.next_position = next_position
 
+    def mark(self) -> CacheMark:
+        """Remember this moment, to undo a call whose result turns out not to be wanted."""
+        layers = tuple(layer.held() for layer in self.layers)
+        return CacheMark(self.length, self.next_position, layers)
+
+    def rewind(self, mark: CacheMark) -> None:
+        """Forget every call since `mark`; what these have not computed yet never will be."""
+        self.length, self.next_position = mark.length, mark.next_position
+        for layer, arrays in zip(self.layers, mark.layers, strict=True):
+            layer.hold(arrays)
+
     def arrays(self) -> list[mx.array]:
         """Every array held, for mx.eval and for counting bytes."""
-        held: list[mx.array | None] = []
-        for layer in self.layers:
-            if isinstance(layer, KeyValueCache):
-                held += [layer.keys, layer.values]
-            else:
-                held += [layer.state, layer.conv_tail]
-        return [array for array in held if array is not None]
+        pairs = [layer.held() for layer in self.layers]
+        return [array for pair in pairs for array in pair if array is not None]
 
 
 def _write(buffer: mx.array | None, start: int, stop: int, rows: mx.array) -> mx.array:

@@ -63,3 +63,7 @@ class Detokenizer:
     def feed(self, token_id: int) -> str:
         """The text that `token_id` completes; empty while a character is unfinished."""
         return self._decoder.decode(self._token_bytes[token_id])
+
+    def drop_unfinished(self) -> None:
+        """Forget the bytes of a character that will never be finished."""
+        self._decoder.reset()

@@ -16,8 +16,9 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_model.answering import Answer, Steps, ThinkingBudget
 from mlx_model.detokenizer import Detokenizer, TokenBytes
-from mlx_model.events import Event, Finished, FinishReason, Notice, Progress, ReplyStats
+from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats
 from mlx_model.generation import PreparedPrompt, decode, prefill
 from mlx_model.limits import MachineLimits
 from mlx_model.looking import MediaPixels, encode, read_media
@@ -28,21 +29,6 @@ from mlx_model.prompt import Prompt
 from mlx_model.reply_parser import ReplyParser
 from mlx_model.sampling import Sampler
 from mlx_model.weights import load_model
-
-Steps = Generator[Event, None, FinishReason]
-
-_NO_ANSWER = {
-    "stop": "The model stopped after thinking, without an answer. Ask again, or without thinking.",
-    "length": (
-        "The model was still thinking when it reached the longest reply allowed, so there is no "
-        "answer. Allow a longer reply, or ask without thinking."
-    ),
-    "context_full": (
-        "The model was still thinking when the conversation became as long as it can read, so "
-        "there is no answer. Start a new chat, or ask without thinking."
-    ),
-}
-_NO_WORD = "The model ended its reply without a word. Ask again in other words."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +105,11 @@ class _Reply:
         self._media = MediaPixels()
         self._cache = engine.model.make_cache()
         self._prompt_tokens = 0
-        self._generated_tokens = 0
         self._reading_s = 0.0
-        self._token_times_s: tuple[float, float] | None = None  # of the first and the latest
+        self._answer: Answer | None = None
+        # Without a single token to think in, the template's own way of not thinking is better.
+        settings = request.settings
+        self._thinking = settings.thinking and settings.thinking_budget != 0
 
     def events(self) -> Iterator[Event]:
         """Everything from opening the files to Finished."""
@@ -154,12 +142,12 @@ class _Reply:
         logits = yield from self._read(prompt, embeddings)
         if logits is None:
             return "cancelled"
-        return (yield from self._answer(logits))
+        return (yield from self._write_answer(prompt, logits))
 
     def _write_prompt(self) -> Prompt:
         return self._engine.processor.prompt(
             self._request.messages,
-            thinking=self._request.settings.thinking,
+            thinking=self._thinking,
             tools=self._request.tools,
             image_grids=[grid[0] for grid in self._media.image_grids],
             video_grids=[grid[0] for grid in self._media.video_grids],
@@ -186,54 +174,45 @@ class _Reply:
         self._reading_s = time.perf_counter() - started_s
         return logits
 
-    def _answer(self, logits: mx.array) -> Steps:
+    def _write_answer(self, prompt: Prompt, logits: mx.array) -> Steps:
         engine, settings = self._engine, self._request.settings
+        processor = engine.processor
         tokens = decode(
             engine.model,
             self._cache,
             logits,
-            Sampler(settings, engine.processor.vocab_size_used),
-            engine.processor.stop_token_ids,
+            Sampler(settings, processor.vocab_size_used, _text_ids(prompt)),
+            processor.stop_token_ids,
             settings.max_tokens,
             engine.max_context,
             self._cancel,
         )
-        detokenizer = engine.text_stream()
-        parser = ReplyParser(settings.thinking, engine.processor.think_ids)
-        while True:
-            try:
-                token_id = next(tokens)
-            except StopIteration as end:
-                reason: FinishReason = end.value
-                break
-            self._count_token()
-            delta = parser.feed(token_id, detokenizer.feed(token_id))
-            if delta is not None:
-                yield delta
-        if not parser.answered and reason in _NO_ANSWER and (parser.thinking or reason == "stop"):
-            thought = parser.thinking or settings.thinking
-            yield Notice(_NO_ANSWER[reason] if thought else _NO_WORD)
-        return reason
-
-    def _count_token(self) -> None:
-        now_s = time.perf_counter()
-        first_s = self._token_times_s[0] if self._token_times_s else now_s
-        self._token_times_s = (first_s, now_s)
-        self._generated_tokens += 1
+        parser = ReplyParser(self._thinking, processor.think_ids, settings.stop)
+        budget = ThinkingBudget(settings.thinking_budget, processor.tokenizer)
+        self._answer = Answer(tokens, engine.text_stream(), parser, budget)
+        return (yield from self._answer.events())
 
     def _stats(self) -> ReplyStats:
         read_tokens = min(self._cache.length, self._prompt_tokens)
-        first_s, latest_s = self._token_times_s or (0.0, 0.0)
+        generated = self._answer.generated_tokens if self._answer else 0
+        times_s = self._answer.token_times_s if self._answer else None
+        first_s, latest_s = times_s or (0.0, 0.0)
         return ReplyStats(
             prompt_tokens=self._prompt_tokens,
             read_tokens=read_tokens,
             encoded_patches=self._media.encoded_patches,
-            generated_tokens=self._generated_tokens,
+            generated_tokens=generated,
             time_to_first_token_s=max(0.0, first_s - self._started_s),
             prefill_tokens_per_s=_rate(read_tokens, self._reading_s),
-            decode_tokens_per_s=_rate(self._generated_tokens - 1, latest_s - first_s),
+            decode_tokens_per_s=_rate(generated - 1, latest_s - first_s),
             peak_memory_bytes=mx.get_peak_memory(),
         )
+
+
+def _text_ids(prompt: Prompt) -> NDArray[np.int64]:
+    """The ids of the prompt without the placeholders of its media."""
+    media = [np.arange(span.start, span.stop) for span in prompt.media]
+    return np.delete(prompt.input_ids, np.concatenate(media)) if media else prompt.input_ids
 
 
 def _rate(count: int, seconds: float) -> float:

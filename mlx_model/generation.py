@@ -29,6 +29,12 @@ class Cache(Protocol):
     def arrays(self) -> list[mx.array]:
         """Every array that the next call reads."""
 
+    def mark(self) -> Any:
+        """Remember this moment."""
+
+    def rewind(self, mark: Any) -> None:
+        """Forget every call since `mark`."""
+
 
 class TokenModel(Protocol):
     """What generation asks of a model; `mlx_model.model.Model` is the real one."""
@@ -114,6 +120,10 @@ def prefill(
     return logits
 
 
+# What `decode` yields, takes in return, and returns.
+Tokens = Generator[int, Sequence[int] | None, FinishReason]
+
+
 def decode(
     model: TokenModel,
     cache: Cache,
@@ -123,36 +133,66 @@ def decode(
     max_tokens: int,
     max_context: int,
     cancel: threading.Event,
-) -> Generator[int, None, FinishReason]:
+) -> Tokens:
     """Continue after `logits` [1, vocab], yielding each token id except the one that stops.
 
+    The caller may send token ids in return: the reply then goes on with these, and the next token
+    is drawn after the last of them. They are neither yielded nor counted in `max_tokens`.
+
     Returns why it ended: "stop" (a stop token), "length" (`max_tokens` yielded), "context_full"
-    (prompt and reply fill `max_context` tokens) or "cancelled". The cache may then count one token
-    that it does not hold, with rows that are not computed: the stop token itself, or the last one
-    yielded before "cancelled".
+    (no room for another token within `max_context`) or "cancelled" (before anything else ended
+    it). However it ends, also when the caller closes it, `cache` counts exactly the tokens whose
+    state it holds computed: all tokens yielded after "stop", else all but the last one.
     """
     if max_tokens < 1:
         return "length"
+    if cancel.is_set():
+        return "cancelled"
     token = sampler(logits)
-    for count in range(1, max_tokens + 1):
-        if cancel.is_set():
-            return "cancelled"
-        mx.async_eval(token)
-        # The next step is written down while mlx computes this token, which hides the time that
-        # Python needs for it. Only looking at its result would compute it.
-        last = count == max_tokens or cache.length + 1 >= max_context
-        following = None if last else model.last_logits(token.reshape(1, 1), cache)
-        token_id = _integer(token)
-        if token_id in stop_token_ids:
-            return "stop"
-        sampler.accept(token_id)
-        yield token_id
+    drawn = 0
+    while True:
+        # Only now, when the step before it has been waited for: with two steps under way mlx
+        # would copy whole buffers of keys and values instead of writing a row into them.
+        mx.async_eval(token, cache.arrays())
+        drawn += 1
+        more = drawn < max_tokens and cache.length + 1 < max_context
+        mark = cache.mark()
+        following: mx.array | None = None
+        try:
+            # The next step is written down while mlx computes this token, which hides the time
+            # that Python needs for it. Only looking at its result would compute it.
+            ahead = model.last_logits(token.reshape(1, 1), cache) if more else None
+            token_id = _integer(token)
+            if token_id in stop_token_ids:
+                return "stop"
+            sampler.accept(token_id)
+            sent = yield token_id
+            if not sent and not cancel.is_set():
+                following = ahead
+        finally:
+            if following is None:
+                cache.rewind(mark)
+        del mark, ahead
         if following is None:
-            break
+            if not more:
+                return "length" if drawn == max_tokens else "context_full"
+            if not sent or cancel.is_set():
+                return "cancelled"
+            if cache.length + 1 + len(sent) >= max_context:
+                return "context_full"
+            following = _fed(model, cache, sampler, token_id, sent)
         token = sampler(following)
-        if count % CLEAR_EVERY == 0:
+        if drawn % CLEAR_EVERY == 0:
             mx.clear_cache()
-    return "length" if count == max_tokens else "context_full"
+
+
+def _fed(
+    model: TokenModel, cache: Cache, sampler: Sampler, token_id: int, sent: Sequence[int]
+) -> mx.array:
+    """The logits after `token_id` and the tokens that the caller sent, all in one step."""
+    for sent_id in sent:
+        sampler.accept(sent_id)
+    return model.last_logits(mx.array([[token_id, *sent]]), cache)
 
 
 def _integer(scalar: mx.array) -> int:

@@ -225,6 +225,12 @@ def _yes_or_no(name: str, value: Any) -> bool:
     return value
 
 
+def _stops(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(stop, str) and stop for stop in value):
+        raise _RefusedError(f'"{name}" must be a list of texts, none of them empty.')
+    return tuple(_text(name, stop) for stop in value)
+
+
 def _or_null(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
@@ -237,6 +243,9 @@ _SETTINGS: dict[str, Check] = {
     "top_k": _whole(0),
     "min_p": _number(0, 1),
     "presence_penalty": _number(-2, 2),
+    "repetition_penalty": _number(0.1, 10),
+    "stop": _stops,
+    "thinking_budget": _or_null(_whole(0)),
     "seed": _or_null(_whole(0, 2**64 - 1)),
     "max_image_tokens": _whole(1),
     "video_fps": _number(0.01, 1000),

@@ -54,6 +54,10 @@ class Message:
 class ReplySettings:
     """Settings of one reply; temperature 0 picks the likeliest token every time.
 
+    `repetition_penalty` falls on tokens of the prompt's text and of the reply, `presence_penalty`
+    on those of the reply alone. The answer ends before the first of the `stop` strings; they are
+    not looked for in the thinking, which ends after `thinking_budget` tokens at the latest (None:
+    when the model ends it).
     `max_image_tokens` caps what one picture may cost (1 token = 32 x 32 pixels of a real Qwen3.5),
     `max_frames` what one clip may; both only ever lower the checkpoint's own limits.
     """
@@ -65,6 +69,9 @@ class ReplySettings:
     top_k: int = 0
     min_p: float = 0.0
     presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    thinking_budget: int | None = None
     seed: int | None = None
     max_image_tokens: int = 2048
     video_fps: float = 2.0

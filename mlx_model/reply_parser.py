@@ -4,23 +4,30 @@ Only the ids of `<think>` and `</think>` count as marks: the same letters writte
 tokens (somebody quoting them) are text like any other.
 """
 
+from collections.abc import Sequence
+
 from mlx_model.events import TextDelta, ThinkingDelta
+from mlx_model.stopping import StopStrings
 
 
 class ReplyParser:
     """State machine over one reply; blank lines around the thinking and the answer are dropped.
 
-    Whitespace is held back until something visible follows it, so that what has been handed out
-    never has to be taken back.
+    Whitespace is held back until something visible follows it, and in the answer whatever could
+    become a stop string, so that what has been handed out never has to be taken back.
     """
 
-    def __init__(self, thinking: bool, think_ids: tuple[int, int]) -> None:
+    def __init__(
+        self, thinking: bool, think_ids: tuple[int, int], stop: Sequence[str] = ()
+    ) -> None:
         """`thinking`: the prompt already ends in `<think>`; `think_ids`: its id and the closing."""
         self._open_id, self._close_id = think_ids
         self._thinking = thinking
-        self._blank = ""  # whitespace seen and not yet handed out
-        self._started = False  # something visible of the current part has been handed out
-        self._answered = False
+        self._stops = StopStrings(stop)
+        self._begun = False  # something visible of the current part has come
+        self._blank = ""  # whitespace not handed out: before the part, or after what was
+        self._handed_out = False  # something of the current part
+        self._thought = False
 
     @property
     def thinking(self) -> bool:
@@ -28,30 +35,38 @@ class ReplyParser:
         return self._thinking
 
     @property
+    def thought(self) -> bool:
+        """Whether any thinking has been handed out."""
+        return self._thought
+
+    @property
     def answered(self) -> bool:
         """Whether any of the answer has been handed out."""
-        return self._answered
+        return self._handed_out and not self._thinking
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the answer has come to a stop string, which ends the reply."""
+        return self._stops.found
 
     def feed(self, token_id: int, text: str) -> ThinkingDelta | TextDelta | None:
         """Take the next token and the text it completed; returns what can be shown now."""
         if self._is_mark(token_id):
             self._thinking = token_id == self._open_id
+            self._begun = self._handed_out = False
             self._blank = ""
-            self._started = False
             return None
-        text = self._blank + text
-        visible = text.rstrip()
-        if not visible:
-            self._blank = text
-            return None
-        self._blank = text[len(visible) :]
-        if not self._started:
-            visible = _without_blank_lines_before(visible)
-            self._started = True
-        if self._thinking:
-            return ThinkingDelta(visible)
-        self._answered = True
-        return TextDelta(visible)
+        if not self._begun:
+            text, self._blank = self._blank + text, ""
+            if not text.strip():
+                self._blank = text
+                return None
+            self._begun = True
+        return self._visible(text if self._thinking else self._stops.feed(text))
+
+    def finish(self) -> TextDelta | ThinkingDelta | None:
+        """The reply is over: what was held back because it could have become a stop string."""
+        return self._visible(self._stops.finish())
 
     def _is_mark(self, token_id: int) -> bool:
         """Whether this id changes the state; one where it means nothing is shown as its text.
@@ -60,8 +75,23 @@ class ReplyParser:
         Repeating either before anything visible is dropped.
         """
         if token_id == self._close_id:
-            return self._thinking or not self._answered
-        return token_id == self._open_id and not self._started and not self._answered
+            return self._thinking or not self._begun
+        return token_id == self._open_id and not self._begun
+
+    def _visible(self, text: str) -> ThinkingDelta | TextDelta | None:
+        """Keep white space at the end back, and drop blank lines at the beginning of the part."""
+        text = self._blank + text
+        visible = text.rstrip()
+        self._blank = text[len(visible) :]
+        if not visible:
+            return None
+        if not self._handed_out:
+            visible = _without_blank_lines_before(visible)
+            self._handed_out = True
+        if self._thinking:
+            self._thought = True
+            return ThinkingDelta(visible)
+        return TextDelta(visible)
 
 
 def _without_blank_lines_before(text: str) -> str:

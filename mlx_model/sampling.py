@@ -7,49 +7,91 @@ same seed draws the same tokens whatever else the program computed before.
 import secrets
 
 import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
 
 from mlx_model.messages import ReplySettings
+
+# Below it the likeliest token is as good as certain, and dividing by it would overflow.
+COLDEST = 1e-6
+_NO_TOKENS = np.empty(0, np.int64)
 
 
 class Sampler:
     """Draws the tokens of one reply; make a new one for each reply.
 
-    First the presence penalty, then temperature and filters in the order of `transformers`: top-k,
-    top-p among what top-k kept, min-p relative to the likeliest. Temperature 0 takes the likeliest
-    token.
+    First the penalties, then temperature and filters in the order of `transformers`: top-k, top-p
+    among what top-k kept, min-p relative to the likeliest. The repetition penalty falls on tokens
+    of the prompt and the reply, the presence penalty on tokens of the reply. Temperature 0 takes
+    the likeliest token.
     """
 
-    def __init__(self, settings: ReplySettings, vocabulary_size: int) -> None:
-        """`vocabulary_size`: ids from here on are padding rows of the head and never drawn."""
+    def __init__(
+        self,
+        settings: ReplySettings,
+        vocabulary_size: int,
+        prompt_ids: NDArray[np.int64] = _NO_TOKENS,
+    ) -> None:
+        """`vocabulary_size`: ids from here on are padding rows of the head and never drawn.
+
+        `prompt_ids` are those that the repetition penalty falls on: the prompt's text, without the
+        placeholders of media.
+        """
         self._settings = settings
         self._vocabulary_size = vocabulary_size
         seed = secrets.randbits(63) if settings.seed is None else settings.seed
         self._key = mx.random.key(seed)
-        self._seen: set[int] = set()
+        self._in_reply = np.zeros(vocabulary_size, np.bool_)
+        self._in_text = np.zeros(vocabulary_size, np.bool_)
+        self._in_text[prompt_ids[prompt_ids < vocabulary_size]] = True
 
     def __call__(self, logits: mx.array) -> mx.array:
         """Choose from `logits` [1, vocab]; returns an unevaluated scalar token id."""
-        scores = logits[0, : self._vocabulary_size]
-        if self._settings.presence_penalty and self._seen:
-            scores = penalise(scores, sorted(self._seen), self._settings.presence_penalty)
-        if self._settings.temperature <= 0:
+        settings = self._settings
+        scores = self._penalised(logits[0, : self._vocabulary_size])
+        if settings.temperature < COLDEST:
             return mx.argmax(scores)
+        scores = scores.astype(mx.float32)
+        scores = (scores - mx.max(scores)) / settings.temperature
+        scores, token_ids = keep_likely(scores, settings.top_k, settings.top_p, settings.min_p)
+        # Noise belongs to a token, not to its place among those kept: rounding differences that
+        # swap two neighbours then change nothing.
         self._key, step_key = mx.random.split(self._key)
-        scores = scores.astype(mx.float32) / self._settings.temperature
-        scores, token_ids = keep_likely(
-            scores, self._settings.top_k, self._settings.top_p, self._settings.min_p
-        )
-        choice = mx.random.categorical(scores, key=step_key)
-        return choice if token_ids is None else token_ids[choice]
+        noise = mx.random.gumbel((self._vocabulary_size,), key=step_key)
+        if token_ids is None:
+            return mx.argmax(scores + noise)
+        return token_ids[mx.argmax(scores + noise[token_ids])]
 
     def accept(self, token_id: int) -> None:
-        """Remember a drawn token: the presence penalty falls on tokens the reply already holds."""
-        self._seen.add(token_id)
+        """Take note of a token that the reply now holds, drawn or not."""
+        if token_id < self._vocabulary_size:
+            self._in_reply[token_id] = self._in_text[token_id] = True
+
+    def _penalised(self, scores: mx.array) -> mx.array:
+        repetition, presence = self._settings.repetition_penalty, self._settings.presence_penalty
+        if repetition != 1:
+            scores = discourage(scores, mx.array(self._in_text), repetition)
+        if presence:
+            scores = lower(scores, mx.array(self._in_reply), presence)
+        return scores
 
 
-def penalise(scores: mx.array, token_ids: list[int], penalty: float) -> mx.array:
-    """Lower the scores [vocab] of `token_ids` (distinct) by `penalty`, once each."""
-    return scores.at[mx.array(token_ids)].subtract(penalty)
+def discourage(scores: mx.array, where: mx.array, penalty: float) -> mx.array:
+    """The repetition penalty: positive scores divided by `penalty`, negative ones times it.
+
+    Shapes: scores and where [vocab] -> fp32 [vocab]
+    """
+    scores = scores.astype(mx.float32)
+    return mx.where(where, mx.where(scores > 0, scores / penalty, scores * penalty), scores)
+
+
+def lower(scores: mx.array, where: mx.array, penalty: float) -> mx.array:
+    """The presence penalty: `penalty` off the scores, however often a token was there.
+
+    Shapes: scores and where [vocab] -> fp32 [vocab]
+    """
+    scores = scores.astype(mx.float32)
+    return mx.where(where, scores - penalty, scores)
 
 
 def keep_likely(
@@ -57,10 +99,11 @@ def keep_likely(
 ) -> tuple[mx.array, mx.array | None]:
     """Rule out unlikely tokens: scores that are left, and the token id of each (None: its index).
 
-    `top_k` 0, `top_p` 1 and `min_p` 0 switch a filter off. The likeliest token always stays.
+    `top_k` 0, `top_p` 1 and `min_p` 0 switch a filter off. The likeliest token always stays; of
+    equal scores at the border of top-k or top-p only as many as the filter lets through.
 
     Shapes:
-        scores [vocab] -> [n] and [n], where n is `top_k` or vocab
+        scores fp32 [vocab] -> [n] and [n], where n is `top_k` or vocab
     """
     token_ids = None
     if 0 < top_k < scores.size:

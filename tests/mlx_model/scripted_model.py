@@ -12,12 +12,19 @@ SCRATCH_BYTES = 1 << 24
 
 @dataclass
 class ScriptedCache:
-    """Counts tokens, like the real one."""
+    """Counts tokens, like the real one, and holds the state that each call leaves behind."""
 
     length: int = 0
+    state: mx.array | None = None
 
     def arrays(self) -> list[mx.array]:
-        return []
+        return [] if self.state is None else [self.state]
+
+    def mark(self) -> tuple[int, mx.array | None]:
+        return self.length, self.state
+
+    def rewind(self, mark: tuple[int, mx.array | None]) -> None:
+        self.length, self.state = mark
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,9 @@ class ScriptedModel:
     """The likeliest token after the prompt is script[0], then script[1] and so on.
 
     All other tokens get small scores of their own, so that sampling has something to choose from.
-    Like a real model it only writes the computation down. Doing it takes `SCRATCH_BYTES`, so that
-    mlx's own bookkeeping tells whether somebody looked at the result.
+    Like a real model it only writes the computation down. Doing it takes `SCRATCH_BYTES`, and as
+    many again for the state that it leaves behind, which the logits do not need: mlx's own
+    bookkeeping then tells whether somebody looked at either.
     `on_call` runs at the start of every call: tests use it to press the stop button.
     """
 
@@ -68,5 +76,6 @@ class ScriptedModel:
         step = cache.length - self.prompt_tokens
         if 0 <= step < len(self.script):
             logits[self.script[step]] = 10.0
+        cache.state = mx.ones(SCRATCH_BYTES // 4).min()
         nothing = 0 * mx.ones(SCRATCH_BYTES // 4).max()
         return mx.array(logits)[None] + nothing

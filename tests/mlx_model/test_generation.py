@@ -1,7 +1,7 @@
 """Prefill and decode over a model that is told what to say."""
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import mlx.core as mx
@@ -97,81 +97,121 @@ def test_cancel_during_prefill_computes_no_further_chunk() -> None:
     assert progress[-1] == Progress("reading", 6, 10)
 
 
-def answer(
-    script: list[int],
-    max_tokens: int = 50,
-    max_context: int = 1000,
-    cancel: threading.Event | None = None,
-    on_call: Any = lambda number: None,
-    settings: ReplySettings | None = None,
-) -> tuple[list[int], str, ScriptedModel]:
-    """Decode after a prompt of three tokens; the calls of the model are those of decoding."""
-    cancel = cancel or threading.Event()
-    model = ScriptedModel(script, prompt_tokens=3)
-    cache = model.make_cache()
-    _, logits = run(prefill(model, cache, prompt_of(3), 64, cancel))
-    model.calls.clear()
-    model.on_call = on_call
-    sampler = Sampler(settings or ReplySettings(), 400)
-    stop_ids = frozenset({STOP})
-    tokens, reason = run(
-        decode(model, cache, logits, sampler, stop_ids, max_tokens, max_context, cancel)
-    )
-    return tokens, reason, model
+class Reply:
+    """A model that was made to say something after a prompt of three tokens, and what came of it.
+
+    `calls` are those of decoding.
+    """
+
+    def __init__(
+        self,
+        script: list[int],
+        max_tokens: int = 50,
+        max_context: int = 1000,
+        cancel: threading.Event | None = None,
+        on_call: Any = lambda number: None,
+        settings: ReplySettings | None = None,
+    ) -> None:
+        never = threading.Event()
+        self.model = ScriptedModel(script, prompt_tokens=3)
+        self.cache = self.model.make_cache()
+        _, logits = run(prefill(self.model, self.cache, prompt_of(3), 64, never))
+        self.model.calls.clear()
+        self.model.on_call = on_call
+        self.steps = decode(
+            self.model,
+            self.cache,
+            logits,
+            Sampler(settings or ReplySettings(), 400),
+            frozenset({STOP}),
+            max_tokens,
+            max_context,
+            cancel or never,
+        )
+        self.tokens: list[int] = []
+        self.reason: str | None = None
+
+    def say(self, count: int = 1000, sent: list[int] | None = None) -> "Reply":
+        """Take up to `count` tokens; what is `sent` goes in before the first of them."""
+        for _ in range(count):
+            try:
+                self.tokens.append(self.steps.send(sent))
+            except StopIteration as end:
+                self.reason = end.value
+                break
+            sent = None
+        return self
+
+    @property
+    def calls(self) -> list[list[int]]:
+        return [call.ids for call in self.model.calls]
+
+    @property
+    def held(self) -> int:
+        """How many tokens the cache counts beyond the prompt."""
+        return self.cache.length - 3
 
 
-def is_computed(steps: Generator[Any, None, Any]) -> tuple[Any, bool]:
-    """What the rest of `steps` returns, and whether the model computed anything for it."""
+def answer(script: list[int], **options: Any) -> tuple[list[int], str | None, Reply]:
+    reply = Reply(script, **options).say()
+    return reply.tokens, reply.reason, reply
+
+
+def is_computed(action: Callable[[], Any]) -> bool:
+    """Whether the model computed anything for `action`."""
     before = mx.get_active_memory()
     mx.reset_peak_memory()
-    _, value = run(steps)
-    return value, mx.get_peak_memory() - before >= SCRATCH_BYTES
-
-
-def decoding(
-    script: list[int], cancel: threading.Event, max_tokens: int = 50, max_context: int = 1000
-) -> Generator[int, None, str]:
-    model = ScriptedModel(script, prompt_tokens=3)
-    cache = model.make_cache()
-    _, logits = run(prefill(model, cache, prompt_of(3), 64, cancel))
-    sampler = Sampler(ReplySettings(), 400)
-    return decode(model, cache, logits, sampler, frozenset({STOP}), max_tokens, max_context, cancel)
+    action()
+    return mx.get_peak_memory() - before >= SCRATCH_BYTES
 
 
 def test_decode_ends_at_a_stop_token_and_keeps_it() -> None:
-    tokens, reason, model = answer([11, 12, 13, STOP, 14])
+    tokens, reason, reply = answer([11, 12, 13, STOP, 14])
     assert (tokens, reason) == ([11, 12, 13], "stop")
-    assert [call.ids for call in model.calls[:3]] == [[11], [12], [13]]
-    assert all(call.positions is None for call in model.calls)
+    assert reply.calls[:3] == [[11], [12], [13]]
+    assert all(call.positions is None for call in reply.model.calls)
 
 
 def test_the_memory_probe_sees_a_step_of_the_model() -> None:
-    tokens = decoding([11, 12, STOP], threading.Event())
-    assert next(tokens) == 11
-    assert is_computed(tokens) == ("stop", True)
+    assert is_computed(Reply([11, 12, STOP]).say(1).say)
 
 
 def test_nothing_is_computed_after_the_stop_token() -> None:
     # Drawing the stop token takes the step before it, and no other.
-    tokens = decoding([STOP, 12], threading.Event())
-    assert is_computed(tokens) == ("stop", False)
+    reply = Reply([STOP, 12])
+    assert not is_computed(reply.say)
+    assert reply.reason == "stop"
 
 
 def test_nothing_is_computed_after_cancel() -> None:
     cancel = threading.Event()
-    tokens = decoding([11, 12, 13], cancel)
-    assert next(tokens) == 11
+    reply = Reply([11, 12, 13], cancel=cancel).say(1)
     cancel.set()
-    assert is_computed(tokens) == ("cancelled", False)
+    assert not is_computed(reply.say)
+    assert (reply.tokens, reply.reason) == ([11], "cancelled")
+
+
+def test_cancel_before_the_first_token_computes_nothing() -> None:
+    cancel = threading.Event()
+    cancel.set()
+    reply = Reply([11, 12, 13], cancel=cancel)
+    assert not is_computed(reply.say)
+    assert (reply.tokens, reply.reason, reply.calls) == ([], "cancelled", [])
 
 
 @pytest.mark.parametrize(("limits", "reason"), [((1, 1000), "length"), ((9, 4), "context_full")])
 def test_nothing_is_computed_after_the_last_allowed_token(
     limits: tuple[int, int], reason: str
 ) -> None:
-    tokens = decoding([11, 12, 13], threading.Event(), *limits)
-    assert next(tokens) == 11
-    assert is_computed(tokens) == (reason, False)
+    reply = Reply([11, 12, 13], *limits).say(1)
+    assert not is_computed(reply.say)
+    assert (reply.tokens, reply.reason) == ([11], reason)
+
+
+def test_nothing_is_computed_when_the_caller_has_had_enough() -> None:
+    reply = Reply([11, 12, 13]).say(2)
+    assert not is_computed(reply.steps.close)
+    assert reply.held == 1
 
 
 def test_a_reply_may_be_empty() -> None:
@@ -180,9 +220,9 @@ def test_a_reply_may_be_empty() -> None:
 
 
 def test_length_counts_tokens_and_computes_none_beyond() -> None:
-    tokens, reason, model = answer([11, 12, 13, STOP], max_tokens=2)
+    tokens, reason, reply = answer([11, 12, 13, STOP], max_tokens=2)
     assert (tokens, reason) == ([11, 12], "length")
-    assert len(model.calls) == 1
+    assert reply.calls == [[11]]
 
 
 def test_a_stop_token_right_after_the_last_allowed_one_is_still_length() -> None:
@@ -192,21 +232,140 @@ def test_a_stop_token_right_after_the_last_allowed_one_is_still_length() -> None
 
 def test_context_full_is_told_apart_from_length() -> None:
     script = [11, 12, 13, 14, STOP]
-    tokens, reason, model = answer(script, max_context=6)
+    tokens, reason, reply = answer(script, max_context=6)
     assert (tokens, reason) == ([11, 12, 13], "context_full")  # 3 of the prompt + 3 = 6
-    assert len(model.calls) == 2
+    assert reply.calls == [[11], [12]]
     assert answer(script, max_tokens=3, max_context=6)[1] == "length"
     assert answer(script, max_context=8)[:2] == ([11, 12, 13, 14], "stop")
 
 
 def test_cancel_computes_nothing_more() -> None:
     cancel = threading.Event()
-    tokens, reason, model = answer(
+    tokens, reason, reply = answer(
         list(range(11, 40)), cancel=cancel, on_call=lambda n: cancel.set() if n == 4 else None
     )
-    assert reason == "cancelled"
-    assert len(model.calls) == 4
-    assert tokens == [11, 12, 13, 14]
+    assert (tokens, reason) == ([11, 12, 13, 14], "cancelled")
+    assert len(reply.calls) == 4
+
+
+LIMITED = [
+    ({"max_tokens": 2}, "length"),
+    ({"max_context": 5}, "context_full"),
+    ({"max_tokens": 2, "max_context": 5}, "length"),
+]
+
+
+@pytest.mark.parametrize(("limits", "reason"), LIMITED)
+def test_a_cancel_after_the_last_allowed_token_changes_nothing(
+    limits: dict[str, int], reason: str
+) -> None:
+    cancel = threading.Event()
+    reply = Reply([11, 12, 13], cancel=cancel, **limits).say(2)
+    cancel.set()
+    assert reply.say().reason == reason
+
+
+@pytest.mark.parametrize(("limits", "reason"), LIMITED)
+def test_a_cancel_before_the_last_allowed_token_is_a_cancel(
+    limits: dict[str, int], reason: str
+) -> None:
+    cancel = threading.Event()
+    reply = Reply([11, 12, 13], cancel=cancel, **limits).say(1)
+    cancel.set()
+    assert (reply.say().tokens, reply.reason) == ([11], "cancelled")
+
+
+def test_a_cancel_while_the_stop_token_is_computed_changes_nothing() -> None:
+    cancel = threading.Event()
+    tokens, reason, _ = answer(
+        [11, STOP], cancel=cancel, on_call=lambda n: cancel.set() if n == 2 else None
+    )
+    assert cancel.is_set()
+    assert (tokens, reason) == ([11], "stop")
+
+
+@pytest.mark.parametrize("limits", [{"max_tokens": 1}, {"max_context": 4}])
+def test_a_stop_token_instead_of_the_last_allowed_one_is_stop(limits: dict[str, int]) -> None:
+    assert answer([STOP], **limits)[:2] == ([], "stop")
+
+
+@pytest.mark.parametrize(
+    ("options", "taken", "reason", "held"),
+    [
+        ({}, 9, "stop", 4),  # all that were yielded
+        ({"max_tokens": 3}, 9, "length", 2),  # all but the last, which nothing had to follow
+        ({"max_context": 6}, 9, "context_full", 2),
+        ({}, 3, None, 2),  # closed by the caller
+        ({}, 1, None, 0),
+    ],
+)
+def test_the_cache_counts_what_it_has_computed(
+    options: dict[str, int], taken: int, reason: str | None, held: int
+) -> None:
+    reply = Reply([11, 12, 13, 14, STOP], **options).say(taken)
+    reply.steps.close()
+    assert (reply.reason, reply.held) == (reason, held)
+    assert not is_computed(lambda: mx.eval(reply.cache.arrays()))
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3])
+def test_a_cancelled_reply_leaves_the_last_token_out_of_the_cache(taken: int) -> None:
+    cancel = threading.Event()
+    reply = Reply([11, 12, 13, 14, STOP], cancel=cancel).say(taken)
+    cancel.set()
+    assert (reply.say().reason, reply.held) == ("cancelled", taken - 1)
+    assert not is_computed(lambda: mx.eval(reply.cache.arrays()))
+
+
+def test_a_step_that_fails_leaves_the_cache_as_it_was() -> None:
+    def fail(number: int) -> None:
+        if number == 3:
+            reply.cache.length += 1  # half of the layers have taken the token in
+            raise RuntimeError("planted")
+
+    reply = Reply([11, 12, 13, 14], on_call=fail).say(2)
+    with pytest.raises(RuntimeError, match="planted"):
+        reply.say()
+    assert reply.held == 2
+    assert not is_computed(lambda: mx.eval(reply.cache.arrays()))
+
+
+def test_what_is_sent_takes_the_place_of_what_would_have_come() -> None:
+    # The scripted model says by position: the third token of the reply and so on.
+    reply = Reply([11, 12, 13, 14, 15, 16, STOP]).say(2).say(sent=[51, 52])
+    assert reply.tokens == [11, 12, 15, 16]
+    assert reply.reason == "stop"
+    assert [ids for ids in reply.calls if ids != [STOP]] == [[11], [12], [12, 51, 52], [15], [16]]
+    assert reply.held == 6
+
+
+def test_what_is_sent_costs_nothing_of_the_reply_but_room_in_the_context() -> None:
+    script = list(range(11, 30))
+    reply = Reply(script, max_tokens=3).say(1).say(sent=[51, 52, 53])
+    assert (len(reply.tokens), reply.reason) == (3, "length")
+    for max_context, reason, tokens in [(8, "length", 2), (7, "context_full", 1)]:
+        reply = Reply(script, max_tokens=2, max_context=max_context).say(1).say(sent=[51, 52, 53])
+        assert (len(reply.tokens), reply.reason) == (tokens, reason)
+    assert reply.held == 0
+    assert reply.calls == [[11]]
+
+
+def test_what_is_sent_after_the_last_token_or_a_cancel_is_not_read() -> None:
+    reply = Reply([11, 12, 13], max_tokens=1).say(1)
+    assert not is_computed(lambda: reply.say(sent=[51]))
+    assert (reply.reason, reply.held) == ("length", 0)
+    cancel = threading.Event()
+    reply = Reply([11, 12, 13], cancel=cancel).say(1)
+    cancel.set()
+    assert not is_computed(lambda: reply.say(sent=[51]))
+    assert (reply.reason, reply.held) == ("cancelled", 0)
+
+
+def test_penalties_count_what_was_sent() -> None:
+    settings = ReplySettings(presence_penalty=20.0)
+    reply = Reply([11, 12, 13, 51, 52], settings=settings).say(1).say(2, sent=[51, 40])
+    assert reply.tokens[0] == 11
+    assert 51 not in reply.tokens
 
 
 def test_the_same_seed_gives_the_same_tokens_whatever_the_chunks() -> None:

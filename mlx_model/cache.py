@@ -6,6 +6,7 @@ A DeltaNet state is a new array after every call, so an earlier one is kept by k
 reference. Neither way of going back needs a copy.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,8 +117,9 @@ class SequenceCache:
 def _write(buffer: mx.array | None, start: int, stop: int, rows: mx.array) -> mx.array:
     if buffer is None or buffer.shape[2] < stop:
         buffer = _grown(buffer, start, stop, rows)
-    buffer[:, :, start:stop] = rows
-    return buffer
+    written = copy.copy(buffer)  # assigning would also change what a mark holds
+    written[:, :, start:stop] = rows
+    return written
 
 
 def _grown(buffer: mx.array | None, start: int, stop: int, rows: mx.array) -> mx.array:

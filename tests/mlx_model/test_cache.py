@@ -93,3 +93,33 @@ def states_of(cache: SequenceCache) -> list[tuple[mx.array, mx.array] | None]:
         (layer.state, layer.conv_tail) if isinstance(layer, DeltaNetCache) else None
         for layer in cache.layers
     ]
+
+
+def test_rewinding_forgets_a_call_that_was_not_computed(model: Model) -> None:
+    cache = model.make_cache()
+    mx.eval(model.last_logits(np.arange(20)[None], cache), cache.arrays())
+    before = [np.array(array) for array in cache.arrays()]
+    mark = cache.mark()
+    heavy = (mx.ones(1 << 24).max() * 3).astype(mx.int32)
+    model.last_logits(heavy.reshape(1, 1), cache)
+    assert (cache.length, cache.next_position) == (21, 21)
+    cache.rewind(mark)
+    assert (cache.length, cache.next_position) == (20, 20)
+    active = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(cache.arrays())
+    assert mx.get_peak_memory() - active < 1 << 24
+    for array, wanted in zip(cache.arrays(), before, strict=True):
+        np.testing.assert_array_equal(array, wanted)
+
+
+def test_rewinding_forgets_a_call_that_was_computed_and_grew_the_buffers(model: Model) -> None:
+    cache = model.make_cache()
+    mx.eval(model.last_logits(np.arange(20)[None], cache), cache.arrays())
+    mark = cache.mark()
+    mx.eval(model.last_logits(np.full((1, 400), 7), cache), cache.arrays())
+    cache.rewind(mark)
+    cold = model.make_cache()
+    mx.eval(model.last_logits(np.arange(20)[None], cold), cold.arrays())
+    found, wanted = (model.last_logits(np.array([[5, 6]]), one) for one in (cache, cold))
+    np.testing.assert_array_equal(found, wanted)

@@ -81,6 +81,8 @@ def test_a_user_error_is_one_sentence_and_status_2() -> None:
         (["ask", "--seed", "-1", "What?"], "seed"),
         (["ask", "--max-tokens", "1.5", "What?"], "1.5 is not a whole number from 1 upwards"),
         (["ask", "--temperature", "nan", "What?"], "temperature"),
+        (["ask", "--thinking-budget", "-1", "What?"], "thinking-budget"),
+        (["ask", "--stop", "", "What?"], "stop"),
         (["ask", "--nonsense", "What?"], "nonsense"),
         (["chat"], "jsonl"),
         (["chat", "--jsonl", "--model", "gone"], "gone"),

@@ -57,6 +57,9 @@ def test_every_setting_arrives() -> None:
         "top_k": 20,
         "min_p": 0.1,
         "presence_penalty": 1.5,
+        "repetition_penalty": 1.1,
+        "stop": ["\n\n", "ü 🙂"],
+        "thinking_budget": 0,
         "seed": 3,
         "max_image_tokens": 64,
         "video_fps": 1,
@@ -65,8 +68,11 @@ def test_every_setting_arrives() -> None:
     assert set(every) == set(ReplySettings.__dataclass_fields__)
     command = parse({"id": "a", "messages": HELLO, **every})
     assert isinstance(command, Ask)
-    assert command.request.settings == ReplySettings(**every)
-    assert isinstance(parse({"id": 1, "messages": HELLO, "seed": None}), Ask)
+    assert command.request.settings == ReplySettings(**{**every, "stop": ("\n\n", "ü 🙂")})
+    for unset in ({"seed": None}, {"thinking_budget": None}, {"stop": []}):
+        command = parse({"id": 1, "messages": HELLO, **unset})
+        assert isinstance(command, Ask)
+        assert command.request.settings == ReplySettings()
 
 
 def test_parts_keep_their_order_and_their_times() -> None:
@@ -164,6 +170,21 @@ def say(*content: Any, **fields: Any) -> dict[str, Any]:
         (ask_with(temperature="hot"), "temperature"),
         (ask_with(temperature=10**400), "temperature"),
         (ask_with(top_p=1.1), "top_p"),
+        (ask_with(top_k=-1), "top_k"),
+        (ask_with(top_k=2.0), "top_k"),
+        (ask_with(min_p=-0.1), "min_p"),
+        (ask_with(presence_penalty=2.1), "presence_penalty"),
+        (ask_with(repetition_penalty=0), "repetition_penalty"),
+        (ask_with(repetition_penalty=-1.1), "repetition_penalty"),
+        (ask_with(repetition_penalty=None), "repetition_penalty"),
+        (ask_with(stop="\n"), "stop"),
+        (ask_with(stop=None), "stop"),
+        (ask_with(stop=[""]), "stop"),
+        (ask_with(stop=["ok", 5]), "stop"),
+        (ask_with(stop=["\ud800"]), "stop"),
+        (ask_with(thinking_budget=-1), "thinking_budget"),
+        (ask_with(thinking_budget=1.5), "thinking_budget"),
+        (ask_with(thinking_budget=True), "thinking_budget"),
         (ask_with(seed=-1), "seed"),
         (ask_with(seed=2**64), "seed"),
         (ask_with(video_fps=0), "video_fps"),

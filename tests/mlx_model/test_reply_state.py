@@ -135,7 +135,7 @@ def test_going_on_from_the_cache_says_what_would_have_come(model: Model) -> None
     assert ids == whole
 
 
-@pytest.mark.parametrize("count", [2, 5, 6])
+@pytest.mark.parametrize("count", [2, 4, 6])
 def test_rows_are_written_in_place(model: Model, count: int) -> None:
     """Whoever still held a buffer, or computed two steps at once, would make mlx copy it."""
 

@@ -79,21 +79,20 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
-        thinking: bool = False,
+        thinking: bool | None = False,
     ) -> str:
         """The conversation as text, ending where the assistant's reply begins.
 
+        `thinking` None says nothing about it, so that the template follows its model's habit.
         Raises PromptError with the template's own words when it refuses the conversation.
         """
+        variables: dict[str, Any] = {"messages": messages, "tools": list(tools) or None}
+        if thinking is not None:
+            variables["enable_thinking"] = thinking
         pieces = []
         length = 0
         try:
-            for piece in self._template.generate(
-                messages=messages,
-                tools=list(tools) or None,
-                add_generation_prompt=True,
-                enable_thinking=thinking,
-            ):
+            for piece in self._template.generate(variables, add_generation_prompt=True):
                 pieces.append(piece)
                 length += len(piece)
                 if length > MAX_RENDERED_CHARACTERS:

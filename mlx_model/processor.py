@@ -130,7 +130,7 @@ class Processor:
     def prompt(
         self,
         messages: Sequence[Message],
-        thinking: bool = False,
+        thinking: bool | None = False,
         tools: Sequence[Mapping[str, Any]] = (),
         image_grids: Sequence[GridSize] = (),
         video_grids: Sequence[GridSize] = (),
@@ -138,6 +138,7 @@ class Processor:
     ) -> Prompt:
         """The conversation as token ids; grids and times in order of appearance.
 
+        `thinking` None is the model's own habit; the prompt says which that is.
         Raises PromptError when the checkpoint's template refuses the conversation.
         """
         media = MediaPlan(image_grids, video_grids, video_times)

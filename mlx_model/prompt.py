@@ -11,8 +11,9 @@ control tokens gets its characters back and is encoded by a tokenizer that has n
 so ordinary text yields exactly the ids that encoding the whole rendered conversation would.
 """
 
+import bisect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,13 +49,35 @@ class MediaSpan:
 class Prompt:
     """A conversation as the model reads it.
 
-    `input_ids` is int64 [T]. The first `turn_point` of them also begin the prompt of the next
-    turn: after that the template rewrites what the assistant's turn starts with.
+    Attributes:
+        input_ids: int64 [T].
+        media: the tokens that stand for pictures and clips, in order.
+        turn_point: so many tokens also begin the prompt after the person's next question; behind
+            them the template drops the thinking of every answer since the last question, so in a
+            chain of tool calls it lies before the first of them.
+        turn_starts: where each turn begins, the reply's own last.
+        opening: how many tokens the system's turn with the tools takes, which chats may share.
+        thinking: whether the reply begins inside its thinking.
     """
 
     input_ids: npt.NDArray[np.int64]
     media: tuple[MediaSpan, ...]
     turn_point: int
+    turn_starts: tuple[int, ...] = ()
+    opening: int = 0
+    thinking: bool = False
+
+    @property
+    def resume_points(self) -> tuple[int, ...]:
+        """Lengths at which another prompt is likely to part from this one, shortest first.
+
+        After the opening, after each picture and clip, at the turn point, and at each turn of a
+        chain of tool calls behind it.
+        """
+        media_ends = {(span.kind, span.index): span.stop for span in self.media}
+        chain = [start for start in self.turn_starts if start > self.turn_point]
+        points = {self.opening, self.turn_point, *media_ends.values(), *chain}
+        return tuple(sorted(points - {0}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +103,17 @@ class MediaPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class _Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Control:
+    """A control token; it stands at rendered[start:stop], or nowhere when it was put in later."""
+
     token_id: int
+    start: int | None = None
+    stop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +124,25 @@ class _Pads:
     count: int
 
 
-_Piece = str | _Control | _Pads
+_Piece = _Text | _Control | _Pads
+
+
+class _Encoded:
+    """Token ids in the making, and which of them belong to which stretch of the rendered text."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.spans: list[MediaSpan] = []
+        self._borders = [(0, 0)]  # so many rendered characters became so many tokens
+
+    def mark(self, characters: int | None) -> None:
+        """Note that what has been rendered up to here ends with the last token so far."""
+        if characters is not None:
+            self._borders.append((characters, len(self.ids)))
+
+    def tokens_within(self, characters: int) -> int:
+        """How many tokens depend on nothing behind the first `characters` rendered ones."""
+        return self._borders[bisect.bisect_right(self._borders, characters, key=_first) - 1][1]
 
 
 class PromptBuilder:
@@ -123,21 +173,42 @@ class PromptBuilder:
         self,
         messages: Sequence[Message],
         *,
-        thinking: bool = False,
+        thinking: bool | None = False,
         tools: Sequence[Mapping[str, Any]] = (),
         media: MediaPlan | None = None,
     ) -> Prompt:
-        """Raises PromptError when the template refuses the conversation or the media do not fit."""
-        media = media or MediaPlan()
+        """`thinking` None leaves it to the template, which knows what its model does by itself.
+
+        Raises PromptError when the template refuses the conversation or the media do not fit.
+        """
         turns = [plain_turn(message) for message in messages]
         descriptions = [plain_tool(tool) for tool in tools]
         masks = self._masks(turns, descriptions)
-        rendered = self._template.render(
-            _masked(turns, masks), tools=_masked(descriptions, masks), thinking=thinking
-        )
+        masked_turns = [_masked(turn, masks) for turn in turns]
+        masked_tools = [_masked(tool, masks) for tool in descriptions]
+        rendered = self._template.render(masked_turns, tools=masked_tools, thinking=thinking)
         unmask = {ord(mask): chr(edge) for edge, mask in masks.items()}
-        pieces = list(self._expanded(self._pieces(rendered, unmask), media))
-        return self._encoded(pieces)
+        pieces = self._expanded(self._pieces(rendered, unmask), media or MediaPlan())
+        encoded = self._encoded(pieces, len(rendered))
+
+        turn_starts = self._turn_starts(encoded.ids)
+        has_opening = bool(descriptions) or turns[0]["role"] == "system"
+        try:
+            # A mask stands nowhere else, so the answer cannot be like what it is compared with.
+            later = [*masked_turns, *_next_turn(next(iter(masks.values())))]
+            shared = _shared_length(
+                rendered, self._template.render(later, tools=masked_tools, thinking=thinking)
+            )
+        except PromptError:  # it takes the conversation, but not with a next turn: then no reuse
+            shared = 0
+        return Prompt(
+            np.array(encoded.ids, dtype=np.int64),
+            tuple(encoded.spans),
+            turn_point=encoded.tokens_within(shared),
+            turn_starts=turn_starts,
+            opening=turn_starts[1] if has_opening and len(turn_starts) > 1 else 0,
+            thinking=self._ends_thinking(encoded.ids),
+        )
 
     def _masks(self, *spoken: Any) -> dict[int, str]:
         """For each edge character, a private-use character that nobody used."""
@@ -151,31 +222,38 @@ class PromptBuilder:
     def _pieces(self, rendered: str, unmask: Mapping[int, str]) -> list[_Piece]:
         """The rendered conversation, split at the control tokens that the template wrote."""
         pieces: list[_Piece] = []
+        start = 0
         for number, text in enumerate(self._control_pattern.split(rendered)):
+            stop = start + len(text)
             if number % 2:
-                pieces.append(_Control(self._control_ids[text]))
+                pieces.append(_Control(self._control_ids[text], start, stop))
             elif text:
-                pieces.append(text.translate(unmask))
+                pieces.append(_Text(text.translate(unmask)))
+            start = stop
         return pieces
 
     def _expanded(self, pieces: Sequence[_Piece], media: MediaPlan) -> Iterator[_Piece]:
         """Puts the right number of tokens in the place of each picture and clip."""
         tokens = self._media_tokens
-        wrapper = [_Control(i) for i in (tokens.vision_start, tokens.video, tokens.vision_end)]
+        wrapper = [tokens.vision_start, tokens.video, tokens.vision_end]
         images = videos = position = 0
         while position < len(pieces):
-            piece = pieces[position]
-            if pieces[position : position + 3] == wrapper or piece == wrapper[1]:
-                # A clip brings a pair of its own for each group, so the template's pair goes.
+            ids = [_control_id(piece) for piece in pieces[position : position + 3]]
+            if ids == wrapper or ids[0] == tokens.video:
+                # The template's own pair goes, for each group brings one. So the processor did
+                # that these checkpoints were published with (transformers 4.57 to 5.9), and so
+                # vLLM served them. Since 5.10 transformers keeps the pair around all groups: a
+                # rewrite for every model at once lost the case, and its own account of the
+                # positions still shows the form without.
                 yield from self._clip(videos, media)
                 videos += 1
-                position += 3 if piece == wrapper[0] else 1
+                position += 3 if ids == wrapper else 1
                 continue
-            if piece == _Control(tokens.image):
+            if ids[0] == tokens.image:
                 yield self._picture(images, media)
                 images += 1
             else:
-                yield piece
+                yield pieces[position]
             position += 1
         if images != len(media.image_grids) or videos != len(media.video_grids):
             raise PromptError(
@@ -198,44 +276,50 @@ class PromptBuilder:
         if len(times) != groups:
             raise PromptError(f"Clip {index + 1} has {groups} frame groups but {len(times)} times.")
         for time_s in times:
-            yield f"<{time_s:.1f} seconds>"
+            yield _Text(f"<{time_s:.1f} seconds>")
             yield _Control(self._media_tokens.vision_start)
             yield _Pads("video", index, self._media_tokens.video, height * width // self._merged)
             yield _Control(self._media_tokens.vision_end)
 
-    def _encoded(self, pieces: Sequence[_Piece]) -> Prompt:
-        ids: list[int] = []
-        spans: list[MediaSpan] = []
+    def _encoded(self, pieces: Iterable[_Piece], length: int) -> _Encoded:
+        """`length` is that of the whole rendered conversation."""
+        encoded = _Encoded()
         text: list[str] = []
-        turn_start = self._control_ids.get("<|im_start|>")
-        turn_point: int | None = None
 
         def flush() -> None:
             # Neighbouring texts are encoded as one: the tokenizer merges across their border.
             # A batch of one, since `encode` keeps every other thread of the program waiting.
             batch = ["".join(text)]
-            encoded = self._text_tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ids.extend(encoded[0].ids)
+            flat = self._text_tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+            encoded.ids += flat[0].ids
             text.clear()
 
         for piece in pieces:
-            if isinstance(piece, str):
-                text.append(piece)
+            if isinstance(piece, _Text):
+                text.append(piece.text)
                 continue
             flush()
             if isinstance(piece, _Pads):
-                spans.append(MediaSpan(piece.kind, piece.index, len(ids), len(ids) + piece.count))
-                ids.extend([piece.token_id] * piece.count)
-                continue
-            if piece.token_id == turn_start:
-                turn_point = None
-            elif turn_point is None:
-                turn_point = len(ids)
-            ids.append(piece.token_id)
+                start = len(encoded.ids)
+                encoded.ids += [piece.token_id] * piece.count
+                encoded.spans.append(MediaSpan(piece.kind, piece.index, start, len(encoded.ids)))
+            else:
+                encoded.mark(piece.start)
+                encoded.ids.append(piece.token_id)
+                encoded.mark(piece.stop)
         flush()
-        if turn_point is None:
-            turn_point = len(ids)
-        return Prompt(np.array(ids, dtype=np.int64), tuple(spans), turn_point)
+        encoded.mark(length)
+        return encoded
+
+    def _turn_starts(self, ids: Sequence[int]) -> tuple[int, ...]:
+        turn = self._control_ids.get("<|im_start|>")
+        return tuple(place for place, token_id in enumerate(ids) if token_id == turn)
+
+    def _ends_thinking(self, ids: Sequence[int]) -> bool:
+        """Whether the last mark of thinking opens it."""
+        opening, closing = (self._control_ids.get(mark) for mark in ("<think>", "</think>"))
+        marks = (token_id for token_id in reversed(ids) if token_id in (opening, closing))
+        return next(marks, None) == opening is not None
 
 
 def _text_tokenizer(tokenizer: Tokenizer, control_ids: Mapping[str, int]) -> Tokenizer:
@@ -254,6 +338,30 @@ def _text_tokenizer(tokenizer: Tokenizer, control_ids: Mapping[str, int]) -> Tok
                 "into. Download the model again."
             )
     return plain
+
+
+def _control_id(piece: _Piece) -> int | None:
+    return piece.token_id if isinstance(piece, _Control) else None
+
+
+def _first(border: tuple[int, int]) -> int:
+    return border[0]
+
+
+def _next_turn(words: str) -> list[dict[str, Any]]:
+    return [{"role": role, "content": words} for role in ("assistant", "user")]
+
+
+def _shared_length(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _masked(value: Any, masks: Mapping[int, str]) -> Any:

@@ -14,6 +14,7 @@ from mlx_model.messages import ImagePart, Message, Part, TextPart
 
 _MAX_DEPTH = 100  # no tool needs more, and Python's own limit is not far
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_OPEN, _CLOSE = "<think>", "</think>"
 
 
 def plain_turn(message: Message) -> dict[str, Any]:
@@ -50,15 +51,29 @@ def _assistant_fields(message: Message, content: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if message.reasoning is not None:
         fields["reasoning_content"] = message.reasoning
-    elif isinstance(content, str) and content.lstrip().startswith("<think>"):
+    elif isinstance(content, str):
         # The template would do this, but to it the tags of this text are ordinary words.
-        thought, tag, answer = content.partition("</think>")
-        if tag:
-            fields["reasoning_content"] = thought.lstrip().removeprefix("<think>")
+        thought, answer = _told_apart(content)
+        if thought is not None:
+            fields["reasoning_content"] = thought
             fields["content"] = answer
     if message.tool_calls:
         fields["tool_calls"] = [_call(call) for call in message.tool_calls]
     return fields
+
+
+def _told_apart(content: str) -> tuple[str | None, str]:
+    """The thinking at the head of what a model wrote, if there is any, and the rest.
+
+    The opening tag may be missing, for it stood in the prompt; then the closing one has to stand
+    alone on its line, as models write it, so that an answer which speaks of tags keeps its words.
+    """
+    thought, tag, answer = content.partition(_CLOSE)
+    if tag and thought.lstrip().startswith(_OPEN):
+        return thought.lstrip().removeprefix(_OPEN), answer
+    if tag and _OPEN not in thought and thought.endswith("\n") and answer.startswith("\n\n"):
+        return thought, answer
+    return None, content
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

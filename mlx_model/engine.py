@@ -109,7 +109,7 @@ class _Reply:
         self._answer: Answer | None = None
         # Without a single token to think in, the template's own way of not thinking is better.
         settings = request.settings
-        self._thinking = settings.thinking and settings.thinking_budget != 0
+        self._thinking = False if settings.thinking_budget == 0 else settings.thinking
 
     def events(self) -> Iterator[Event]:
         """Everything from opening the files to Finished."""
@@ -187,7 +187,7 @@ class _Reply:
             engine.max_context,
             self._cancel,
         )
-        parser = ReplyParser(self._thinking, processor.think_ids, settings.stop)
+        parser = ReplyParser(prompt.thinking, processor.think_ids, settings.stop)
         budget = ThinkingBudget(settings.thinking_budget, processor.tokenizer)
         self._answer = Answer(tokens, engine.text_stream(), parser, budget)
         return (yield from self._answer.events())

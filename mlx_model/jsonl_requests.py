@@ -237,7 +237,7 @@ def _or_null(check: Check) -> Check:
 
 _SETTINGS: dict[str, Check] = {
     "max_tokens": _whole(1),
-    "thinking": _yes_or_no,
+    "thinking": _or_null(_yes_or_no),
     "temperature": _number(0, 100),
     "top_p": _number(0, 1),
     "top_k": _whole(0),

@@ -54,6 +54,8 @@ class Message:
 class ReplySettings:
     """Settings of one reply; temperature 0 picks the likeliest token every time.
 
+    `thinking` None leaves it to the model: the larger Qwen3.5 think unless told not to, the
+    smaller only when told to.
     `repetition_penalty` falls on tokens of the prompt's text and of the reply, `presence_penalty`
     on those of the reply alone. The answer ends before the first of the `stop` strings; they are
     not looked for in the thinking, which ends after `thinking_budget` tokens at the latest (None:
@@ -63,7 +65,7 @@ class ReplySettings:
     """
 
     max_tokens: int = 1024
-    thinking: bool = False
+    thinking: bool | None = False
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0

@@ -192,6 +192,22 @@ def test_thinking_comes_apart_from_the_answer(processor: Processor) -> None:
     assert not any(isinstance(event, Notice) for event in events)
 
 
+def test_a_model_that_thinks_by_itself_is_heard_thinking(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    template = folder / "chat_template.jinja"
+    source = template.read_text(encoding="utf-8")
+    other_habit = source.replace(
+        "enable_thinking is not defined or", "enable_thinking is defined and"
+    )
+    assert other_habit != source
+    template.write_text(other_habit, encoding="utf-8")
+    engine = talking(load_processor(folder), "Is it red?\n</think>\n\nRed.")
+    events = list(engine.reply(ask("Colour?", thinking=None), NEVER))
+    assert texts(events, ThinkingDelta) == "Is it red?"
+    assert texts(events, TextDelta) == "Red."
+
+
 def test_thinking_without_end_is_said_so(processor: Processor) -> None:
     engine = talking(processor, "Is it red? Or blue? Or green?")
     events = list(engine.reply(ask("Colour?", thinking=True, max_tokens=6), NEVER))

@@ -73,6 +73,9 @@ def test_every_setting_arrives() -> None:
         command = parse({"id": 1, "messages": HELLO, **unset})
         assert isinstance(command, Ask)
         assert command.request.settings == ReplySettings()
+    left_to_the_model = parse({"id": 1, "messages": HELLO, "thinking": None})
+    assert isinstance(left_to_the_model, Ask)
+    assert left_to_the_model.request.settings == ReplySettings(thinking=None)
 
 
 def test_parts_keep_their_order_and_their_times() -> None:

@@ -1,4 +1,4 @@
-"""The engine from a terminal: ask one question, serve other programs, convert a checkpoint.
+"""The engine from a terminal: ask, serve other programs, convert and compare checkpoints.
 
 Owns words and exit statuses: 0 answered, 2 something a person can put right (one sentence on
 standard error), 130 stopped with Ctrl-C. Everything heavy is imported by the command that needs it.
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from mlx_model.checkpoint_commands import add_convert
+from mlx_model.checkpoint_commands import add_compare, add_convert
 from mlx_model.errors import FiresideError
 from mlx_model.events import Event, Finished, Notice, Progress, TextDelta, ThinkingDelta
 from mlx_model.messages import (
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m mlx_model", description="Qwen3.5 with pictures and clips, on MLX."
     )
-    commands = parser.add_subparsers(required=True, metavar="ask | chat | convert")
+    commands = parser.add_subparsers(required=True, metavar="ask | chat | convert | compare")
 
     ask = commands.add_parser("ask", help="ask one question and print the answer as it streams")
     ask.add_argument("question")
@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     chat.set_defaults(run=_chat)
 
     add_convert(commands)
+    add_compare(commands)
     return parser
 
 

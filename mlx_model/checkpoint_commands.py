@@ -5,10 +5,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_model.errors import FiresideError
 from mlx_model.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from mlx_model.weight_sizes import WeightGroup
+
+# A checkpoint that knows little of the world brings a text of its own.
+OWN_TEXT = "comparison_text.txt"
+GENERAL_TEXT = Path(__file__).resolve().parent.parent / "assets" / OWN_TEXT
 
 _CONVERT_HELP = """\
 uniform  every large matrix of the language model in --bits
@@ -16,6 +21,13 @@ mixed    4 bits for most of it, 6 for what suffers most from rounding (into and 
          DeltaNet state, attention, embeddings, some of the down projections), 8 for keys and
          values: about 5.5 bits a weight. For --bits 4 only: at 8 bits, uniform is as good.
 Norms, convolutions, decay gates and the vision tower stay as published; a draft head gets 8 bits.
+"""
+
+_COMPARE_HELP = """\
+The text is read as a chat, as the model is used: its paragraphs are the person's turns and the
+model's, one after the other, up to the models' context. Without --text it is the one that A or B
+brings along (comparison_text.txt), or else a short one of Fireside's. The models are loaded one
+after the other; A's predictions wait in a temporary file, 0.5 MB a token for a real model.
 """
 
 
@@ -33,6 +45,21 @@ def add_convert(commands: "argparse._SubParsersAction[Any]") -> None:
     convert.add_argument("--recipe", choices=("uniform", "mixed"), default="uniform")
     convert.add_argument("--bits", type=int, choices=(4, 8), default=4)
     convert.set_defaults(run=_convert)
+
+
+def add_compare(commands: "argparse._SubParsersAction[Any]") -> None:
+    """The command that tells how far two checkpoints' predictions are apart."""
+    compare = commands.add_parser(
+        "compare",
+        help="tell how far a copy's predictions are from the original's",
+        description="Tells how far the predictions of B are from those of A.",
+        epilog=_COMPARE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument("a", type=Path, metavar="A", help="folder of a checkpoint")
+    compare.add_argument("b", type=Path, metavar="B", help="folder of a copy of it")
+    compare.add_argument("--text", type=Path, metavar="FILE", help="a text file in UTF-8")
+    compare.set_defaults(run=_compare)
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -63,6 +90,60 @@ def _convert(options: argparse.Namespace) -> int:
     )
     print(f"Wrote {options.destination}.")
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from mlx_model.compare import compare
+
+    file = options.text or _own_text(options.a, options.b)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FiresideError(
+            f"{file} cannot be read as a text in UTF-8. Choose another file."
+        ) from error
+    line = ProgressLine(sys.stderr)
+    try:
+        result = compare(
+            options.a,
+            options.b,
+            text,
+            on_progress=lambda done, total: line.show("Reading", done, total),
+        )
+    finally:
+        line.clear()
+    divergence = result.divergence_nats
+    print(f"{divergence.size:,} tokens of {file}, read as a chat.")
+    for name, folder, perplexity in (
+        ("A", options.a, result.perplexity_a),
+        ("B", options.b, result.perplexity_b),
+    ):
+        size, bits = _measured(folder)
+        print(f"{name}: perplexity {perplexity:.3f}, {_size(size)}, {bits:.2f} bits a weight")
+    print(
+        f"KL(A || B) in nats a token: mean {divergence.mean():.2g}, "
+        f"median {np.median(divergence):.2g}, 99th percentile {np.percentile(divergence, 99):.2g}"
+    )
+    print(f"Same likeliest token: {100 * result.same_likeliest:.2f} %")
+    return 0
+
+
+def _own_text(*folders: Path) -> Path:
+    """The text that a checkpoint brings along because no other suits it, else the general one."""
+    own = (folder / OWN_TEXT for folder in folders)
+    return next((file for file in own if file.exists()), GENERAL_TEXT)
+
+
+def _measured(folder: Path) -> tuple[int, float]:
+    """Bytes of a checkpoint's weights, and bits for each."""
+    from mlx_model.config import load_config
+    from mlx_model.weight_sizes import bits_a_weight, size_bytes, weight_groups
+    from mlx_model.weights import find_tensors
+
+    groups = weight_groups(find_tensors(folder), load_config(folder).quantization)
+    return size_bytes(groups), bits_a_weight(groups)
 
 
 def _described(group: "WeightGroup") -> str:

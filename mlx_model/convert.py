@@ -42,6 +42,7 @@ _COPIED = (
     "*preprocessor_config.json",
     "processor_config.json",
     "generation_config.json",
+    "comparison_text.txt",
     "LICENSE*",
 )
 

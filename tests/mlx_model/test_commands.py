@@ -90,6 +90,10 @@ def test_a_user_error_is_one_sentence_and_status_2() -> None:
         (["convert", "gone", "build/never", "--bits", "5"], "bits"),
         (["convert", "gone", "build/never", "--recipe", "best"], "recipe"),
         (["convert", "gone", "build/never", "--recipe", "mixed", "--bits", "8"], "4 bits"),
+        (["compare", "gone", "assets/demo_model"], "gone"),
+        (["compare", "assets/demo_model", "assets/demo_model", "--text", "gone.txt"], "gone.txt"),
+        (["compare", "assets/demo_model", "assets/demo_model", "--text", PICTURE], "UTF-8"),
+        (["compare", "assets/demo_model"], "B"),
         ([], "ask"),
     ],
 )
@@ -176,6 +180,50 @@ def test_convert_writes_a_checkpoint_and_says_what_became_of_it(tmp_path: Path) 
         r"Bits a weight: \d+\.\d\d, of the language model alone \d+\.\d\d\.", lines[-2]
     )
     assert lines[-1] == f"Wrote {tmp_path / 'small'}."
+
+
+def test_compare_says_how_far_two_checkpoints_are_apart(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Hello\n\nHello. Who are you?\n", encoding="utf-8")
+    done = run("compare", "assets/demo_model", "assets/demo_model", "--text", str(text))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(rf"\d+ tokens of {text}, read as a chat\.", lines[0])
+    for line, name in zip(lines[1:3], "AB", strict=True):
+        assert re.fullmatch(rf"{name}: perplexity [\d.]+, 6\.3 MB, 15\.48 bits a weight", line)
+    assert lines[3:] == [
+        "KL(A || B) in nats a token: mean 0, median 0, 99th percentile 0",
+        "Same likeliest token: 100.00 %",
+    ]
+
+
+def test_compare_takes_the_text_that_a_checkpoint_brings_along(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["compare", "assets/demo_model", "assets/demo_model"]) == 0
+    assert "assets/demo_model/comparison_text.txt, read as a chat" in capsys.readouterr().out
+
+
+def test_compare_stops_with_control_c(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(LONG_TEXT, encoding="utf-8")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "compare", "assets/demo_model", "assets/demo_model", "--text", str(text)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"Reading, " not in shown:
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=WAIT_S)
+    os.close(ours)
+    assert process.returncode == 130
+    assert output == b""
 
 
 class Chat:

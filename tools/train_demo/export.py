@@ -21,6 +21,7 @@ COMPANIONS = (
     "chat_template.jinja",
     "preprocessor_config.json",
     "video_preprocessor_config.json",
+    "comparison_text.txt",
 )
 LABEL = {"name": "Demo model", "note": "coloured shapes only"}
 

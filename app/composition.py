@@ -45,8 +45,6 @@ class Composition:
         self._connect_window()
         self._connect_controller()
         self.inspector.inspected.connect(self.session.on_inspected)
-        self.inspector.pasted_kept.connect(self.session.on_pasted_kept)
-        self.inspector.pasting_failed.connect(self.session.on_pasting_failed)
 
     def start(self) -> None:
         """Show the window and begin to load the model."""

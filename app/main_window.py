@@ -138,6 +138,10 @@ class MainWindow(QMainWindow):
         """The line below the composer."""
         self.composer.set_status(text)
 
+    def offer_removal(self, sentence: str, offer: str) -> None:
+        """Below the composer: some chips cannot be sent, and a button that takes them away."""
+        self.composer.offer_removal(sentence, offer)
+
     def set_suggestion(self, kind: str, question: str, images: list[QImage]) -> None:
         """The sample behind a card of the first screen: one picture, or the frames of a clip."""
         self.first_screen.set_suggestion(kind, question, images)
@@ -171,6 +175,10 @@ class MainWindow(QMainWindow):
         """Whether a reply is being written: Stop takes the place of Send."""
         self.composer.set_busy(is_busy)
         self.actions_menu.stop.setEnabled(is_busy)
+
+    def set_waiting(self, is_waiting: bool) -> None:
+        """Whether a message goes out by itself in a moment; Esc keeps it back."""
+        self.actions_menu.stop.setEnabled(is_waiting)
 
     def add_user_message(self, message: ChatMessage, thumbnails: dict[Path, list[QImage]]) -> None:
         """Add a question; the first one names the chat."""
@@ -207,6 +215,12 @@ class MainWindow(QMainWindow):
     def remove_reply(self) -> None:
         """Take the last answer away, before another one to the same question."""
         self.transcript.remove_reply()
+
+    def take_back_question(self) -> None:
+        """Take the last question away, with the answer that nobody has begun."""
+        self.transcript.remove_question()
+        if not self.transcript.messages:
+            self.clear()
 
     def clear(self) -> None:
         """An empty conversation: back to the first screen. The draft stays."""

@@ -1,26 +1,25 @@
 """One chat in one window: takes what the window submits, asks for replies, keeps the turns.
 
-Lives in the GUI thread. Owns the conversation and the draft's attachments; knows no engine and no
-thread.
+Lives in the GUI thread. Owns the conversation; knows no engine and no thread.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QImage
 
 from app.conversation.conversation import Conversation, Turn
 from app.conversation.message import Attachment, ChatMessage
+from app.draft_files import DraftFiles
 from app.inference.controller import ReplyController
 from app.inference.inspection import Inspection
 from app.inference.inspector import Inspector
 from app.inference.worker import ModelCard
 from app.main_window import MainWindow
 
-_Readiness = Literal["ready", "waiting", "refused"]
+_WAITS = "Sends as soon as the files are read. Esc takes that back."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,14 @@ class ChatSession(QObject):
 
     Signals:
         question_asked(ChatMessage): a question left the composer.
+        question_taken_back(ChatMessage): it is in the composer again, before anybody read it.
         answer_ended(ChatMessage): its answer is complete, was stopped, or broke off.
         attachment_refused(Path, str): a file of the draft cannot be sent; the sentence says why.
         attachments_known(): nothing in the draft is being inspected any more.
     """
 
     question_asked = Signal(object)
+    question_taken_back = Signal(object)
     answer_ended = Signal(object)
     attachment_refused = Signal(object, str)
     attachments_known = Signal()
@@ -60,8 +61,9 @@ class ChatSession(QObject):
         self._inspector = inspector
         self._suggestions = suggestions
         self._conversation = Conversation()
-        # The draft's attachments in the order of their chips; None while being inspected.
-        self._chips: dict[Path, Inspection | None] = {}
+        self._files = DraftFiles(window, inspector, self)
+        self._files.refused.connect(self.attachment_refused)
+        self._files.settled.connect(self.on_files_settled)
         # True after Send while an attachment is still being inspected.
         self._send_when_ready = False
 
@@ -73,12 +75,12 @@ class ChatSession(QObject):
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         """What was found out about the draft's attachments so far."""
-        return tuple(found.attachment for found in self._chips.values() if found is not None)
+        return self._files.attachments
 
     @property
     def inspecting(self) -> bool:
         """True while an attachment of the draft is being inspected."""
-        return any(found is None for found in self._chips.values())
+        return self._files.reading
 
     def show_suggestions(self) -> None:
         """Fill the cards of the first screen as soon as the samples have been read."""
@@ -88,32 +90,18 @@ class ChatSession(QObject):
     @Slot(object)
     def on_files_offered(self, paths: Iterable[Path]) -> None:
         """Files were dropped, pasted or chosen: make chips of those that have none."""
-        for path in paths:
-            if path not in self._chips:
-                self._window.add_chip(path)
-                self._inspect(path)
+        self._files.offer(paths)
 
     @Slot(object)
     def on_image_pasted(self, image: QImage) -> None:
         """A picture without a file was pasted."""
-        self._inspector.keep_pasted(image)
-
-    @Slot(object)
-    def on_pasted_kept(self, path: Path) -> None:
-        """The pasted picture has a file now."""
-        self.on_files_offered([path])
-
-    @Slot(str)
-    def on_pasting_failed(self, sentence: str) -> None:
-        """The pasted picture could not be kept."""
-        self._window.set_status(sentence)
+        self._files.paste(image)
 
     @Slot(object)
     def on_attachment_removed(self, path: Path) -> None:
         """A chip was taken away; a message that waited for it is not sent by itself any more."""
-        self._chips.pop(path, None)
-        self._inspector.forget([path])
-        self._send_when_ready = False
+        self._files.remove(path)
+        self._wait(False)
         # Whatever the status said of the files, it was said of others than these.
         self._window.set_status("")
 
@@ -124,27 +112,24 @@ class ChatSession(QObject):
             if suggestion.path == path and found.thumbnail is not None:
                 images = list(found.filmstrip) or [found.thumbnail]
                 self._window.set_suggestion(kind, suggestion.question, images)
-        if path not in self._chips:
-            return
-        self._chips[path] = found
-        if found.attachment.problem is not None:
+        self._files.take(path, found)
+
+    @Slot()
+    def on_files_settled(self) -> None:
+        """Nothing in the draft is being read any more: send what waits for that."""
+        self.attachments_known.emit()
+        if self._send_when_ready:
             self._wait(False)
-            self._window.set_chip_problem(path, found.attachment.problem)
-            self.attachment_refused.emit(path, found.attachment.problem)
-        elif found.thumbnail is not None:
-            self._window.update_chip(path, found.attachment, found.thumbnail, list(found.filmstrip))
-        if not self.inspecting:
-            self.attachments_known.emit()
-            if self._send_when_ready:
-                self._wait(False)
-                self._window.composer.on_send_pressed()
+            self._window.composer.on_send_pressed()
 
     @Slot(str, object, bool)
     def on_message_submitted(self, text: str, attachments: object, thinking: bool) -> None:
         """Send was pressed: take the draft if every attachment can be read, else leave it all."""
-        if self._controller.state == "replying" or not (text.strip() or self._chips):
+        if self._controller.state == "replying" or not (
+            text.strip() or self.inspecting or self._files
+        ):
             return
-        readiness = self._readiness()
+        readiness = self._files.check()
         if readiness == "ready":
             self._ask(text.strip(), thinking)
         elif readiness == "waiting":
@@ -152,8 +137,13 @@ class ChatSession(QObject):
 
     @Slot()
     def on_stop_requested(self) -> None:
-        """Stop was pressed."""
-        self._controller.stop()
+        """Stop was pressed: what nobody has begun to read goes back into the composer."""
+        if self._send_when_ready:
+            self._wait(False)
+        elif self._controller.waits_for_model:
+            self._take_back()
+        else:
+            self._controller.stop()
 
     @Slot()
     def on_regenerate_requested(self) -> None:
@@ -163,6 +153,7 @@ class ChatSession(QObject):
         turn = self._conversation.reopen()
         if turn is None:
             return
+        self._wait(False)
         if self._draft_is(turn.question):
             # A question that failed went back to the draft; it is being asked now.
             self._clear_draft()
@@ -172,7 +163,7 @@ class ChatSession(QObject):
     @Slot()
     def on_new_chat_requested(self) -> None:
         """New chat was chosen; the draft stays, and is not sent there by itself."""
-        self._send_when_ready = False
+        self._wait(False)
         self._controller.abandon()
         self._conversation.clear()
         self._window.clear()
@@ -232,48 +223,40 @@ class ChatSession(QObject):
 
     def _give_back(self, question: ChatMessage) -> None:
         """Put a question that was not answered back into the composer, unless it is in use."""
-        if self._draft_text() or self._chips:
-            return
-        self._window.set_draft(question.text)
-        self.on_files_offered([attachment.path for attachment in question.attachments])
+        if not self._draft_text() and not self._files:
+            self._return_to_draft(question)
+
+    def _take_back(self) -> None:
+        """Before the model is loaded a question can still be changed: back with it."""
+        self._controller.abandon()
+        question = self._conversation.withdraw().question
+        self._window.take_back_question()
+        self._window.set_busy(False)
+        self._return_to_draft(question)
+        self.question_taken_back.emit(question)
+
+    def _return_to_draft(self, question: ChatMessage) -> None:
+        """Put a question before whatever has been written since."""
+        since = self._draft_text()
+        self._window.set_draft(f"{question.text}\n{since}" if since else question.text)
+        self._files.offer(attachment.path for attachment in question.attachments)
 
     def _draft_text(self) -> str:
         return self._window.composer.draft.toPlainText().strip()
 
     def _draft_is(self, question: ChatMessage) -> bool:
         paths = [attachment.path for attachment in question.attachments]
-        return self._draft_text() == question.text and list(self._chips) == paths
-
-    def _inspect(self, path: Path) -> None:
-        self._chips[path] = None
-        self._inspector.inspect(path)
-
-    def _readiness(self) -> _Readiness:
-        """Whether the draft can be sent; what changed on disk since it was read, is read again."""
-        for path, found in tuple(self._chips.items()):
-            if found is not None and not self._inspector.unchanged(path, found):
-                self._inspect(path)
-        if self.inspecting:
-            return "waiting"
-        bad = [found for found in self.attachments if found.problem is not None]
-        if not bad:
-            return "ready"
-        what = f"{bad[0].name} cannot" if len(bad) == 1 else f"{len(bad)} files cannot"
-        self._window.set_status(f"{what} be sent. Remove {'it' if len(bad) == 1 else 'them'}.")
-        return "refused"
+        return self._draft_text() == question.text and self._files.paths == paths
 
     def _wait(self, waiting: bool) -> None:
         if waiting != self._send_when_ready:
             self._send_when_ready = waiting
-            self._window.set_status("Sends as soon as the files are read" if waiting else "")
+            self._window.set_waiting(waiting)
+            self._window.set_status(_WAITS if waiting else "")
 
     def _ask(self, text: str, thinking: bool) -> None:
         question = ChatMessage("user", text, attachments=self.attachments)
-        thumbnails = {
-            path: list(found.filmstrip) or [found.thumbnail]
-            for path, found in self._chips.items()
-            if found is not None and found.thumbnail is not None
-        }
+        thumbnails = self._files.thumbnails()
         self._conversation.ask(question, thinking)
         self._clear_draft()
         self._window.set_status("")
@@ -287,8 +270,7 @@ class ChatSession(QObject):
         self._controller.start_reply(self._turns_on_disk())
 
     def _clear_draft(self) -> None:
-        self._inspector.forget(self._chips)
-        self._chips.clear()
+        self._files.clear()
         self._window.clear_composer()
 
     def _turns_on_disk(self) -> tuple[Turn, ...]:

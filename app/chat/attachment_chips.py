@@ -23,7 +23,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 from app.buttons import RoundButton
 from app.chat import wording
 from app.chat.media_cards import ContactSheet, rounded
-from app.conversation.message import Attachment
+from app.conversation.message import Attachment, shown_name
 from app.icons import paint_icon
 from app.theme import RADIUS_CHIP, Theme
 from app.theme_source import ThemeSource
@@ -53,7 +53,7 @@ class AttachmentChip(QWidget):
         self.path = path
         self.attachment: Attachment | None = None
         self.problem = ""
-        self._name = path.name
+        self._name = shown_name(path)
         self._line = "reading"
         self._sheet: ContactSheet | None = None
         self._rows: list[str] = []
@@ -228,16 +228,6 @@ class AttachmentChips(QScrollArea):
         """What is known of the files, in order; pending and unreadable ones are left out."""
         return [chip.attachment for chip in self.chips if chip.attachment and not chip.problem]
 
-    @property
-    def pending(self) -> list[str]:
-        """Names of files that are still being read."""
-        return [chip.path.name for chip in self.chips if chip.is_pending]
-
-    @property
-    def problems(self) -> list[str]:
-        """Names of files that cannot be sent."""
-        return [chip.path.name for chip in self.chips if chip.problem]
-
     def add(self, path: Path) -> None:
         """A chip for a file of which nothing is known yet; a file already there is left alone."""
         if self._chip(path) is None:
@@ -260,8 +250,22 @@ class AttachmentChips(QScrollArea):
         """A file cannot be sent; nothing happens if its chip is gone."""
         chip = self._chip(path)
         if chip is not None:
+            is_first = not any(other.problem for other in self.chips)
             chip.show_problem(sentence)
             self._tell()
+            if is_first:
+                self.show_problem()
+
+    def show_problem(self) -> None:
+        """Scroll to the first file that cannot be sent."""
+        chip = next((chip for chip in self.chips if chip.problem), None)
+        if chip is not None:
+            self.verticalScrollBar().setValue(chip.y())
+
+    def remove_problems(self) -> None:
+        """Take away every file that cannot be sent, as if the person had removed each."""
+        for chip in [chip for chip in self.chips if chip.problem]:
+            self.on_remove_requested(chip.path)
 
     def clear(self) -> None:
         """Take every chip away."""

@@ -3,11 +3,11 @@
 The draft stays until somebody clears it; sending only asks.
 """
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtCore import QRect, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.buttons import PillButton, RoundButton
+from app.buttons import PillButton, QuietButton, RoundButton
 from app.chat.attachment_chips import AttachmentChips
 from app.chat.draft_edit import DraftEdit
 from app.chat.label import ThemedLabel
@@ -61,12 +61,16 @@ class Composer(QWidget):
         )
         self.send_button.clicked.connect(self.on_send_clicked)
         self.status = ThemedLabel(themes, "note", "dim", parent=self)
+        self.removal_button = QuietButton(themes, "x", "Remove them", parent=self)
+        self.removal_button.clicked.connect(self.chips.remove_problems)
+        self.removal_button.hide()
         themes.changed.connect(self.on_content_changed)
         self.setFocusProxy(self.draft)
         for before, after in (
             (self.draft, self.attach_button),
             (self.attach_button, self.think_button),
             (self.think_button, self.send_button),
+            (self.send_button, self.removal_button),
         ):
             QWidget.setTabOrder(before, after)
         self.on_content_changed()
@@ -89,6 +93,15 @@ class Composer(QWidget):
         """The line below the card."""
         self._status = text
         self.status.setText(text)
+        self.removal_button.hide()
+
+    def offer_removal(self, sentence: str, offer: str) -> None:
+        """Say that there are files which cannot be sent, and offer to take them away."""
+        self.set_status(sentence)
+        self.removal_button.set_label("x", offer)
+        self.removal_button.show()
+        self.chips.show_problem()
+        self._lay_out()
 
     def clear(self) -> None:
         """Take away the text and the chips."""
@@ -169,8 +182,20 @@ class Composer(QWidget):
         send = self.send_button.sizeHint().width()
         _put(self.send_button, card.left() + width - _PADDING_PX - send + FOCUS_WIDTH, middle)
         bottom = card.top() + card.height()
-        self.status.setGeometry(card.left() + 2, bottom + 2, width - 4, _BELOW_PX - 4)
+        self._lay_out_status(QRect(card.left() + 2, bottom + 2, width - 4, _BELOW_PX - 4))
         self.update()
+
+    def _lay_out_status(self, row: QRect) -> None:
+        """The sentence, and right after it what can be done about it."""
+        self.status.setGeometry(row)
+        if self.removal_button.isHidden():
+            return
+        offer = self.removal_button.sizeHint().width()
+        words = self.status.fontMetrics().horizontalAdvance(self.status.text()) + 4
+        self.status.setGeometry(
+            row.left(), row.top(), min(words, row.width() - offer), row.height()
+        )
+        _put(self.removal_button, self.status.geometry().right() + 1, row.center().y() + 1)
 
     def sizeHint(self) -> QSize:
         return QSize(COMPOSER_WIDTH, max(self.minimumHeight(), 100))

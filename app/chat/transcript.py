@@ -127,6 +127,15 @@ class Transcript(QScrollArea):
             self._discard(gone)
             self.lay_out()
 
+    def remove_question(self) -> None:
+        """Take the last question away, and the answer to it if there is one."""
+        self.remove_reply()
+        if self.messages:
+            self._discard(self.messages.pop())
+        if self.reply is not None:
+            self.reply.set_last(True)
+        self.lay_out()
+
     def clear(self) -> None:
         """Take every message away."""
         for message in self.messages:

@@ -56,6 +56,12 @@ class Conversation:
             raise ValueError("no question is waiting for an answer")
         self._turns[-1] = replace(self._turns[-1], answer=answer)
 
+    def withdraw(self) -> Turn:
+        """Take the last question back before it is answered; raises ValueError when it was."""
+        if not self._turns or self._turns[-1].answer is not None:
+            raise ValueError("no question is waiting for an answer")
+        return self._turns.pop()
+
     def reopen(self) -> Turn | None:
         """Take the last answer back, so that its question can be asked again; None when empty."""
         if not self._turns:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+# Joins the parts of one emoji; not printable by itself.
+_JOINER = "\u200d"
+
 AttachmentKind = Literal["image", "video"]
 Speaker = Literal["user", "assistant"]
 
@@ -49,3 +52,10 @@ class ChatMessage:
     footnote: str = ""
     problem: str | None = None
     stopped: bool = False
+
+
+def shown_name(path: Path) -> str:
+    """A file's name as it can stand in front of a person: one line, nothing invisible."""
+    name = path.name or str(path)
+    kept = (c if c.isprintable() or c == _JOINER else " " for c in name)
+    return " ".join("".join(kept).split()) or "file"

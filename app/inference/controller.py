@@ -107,6 +107,7 @@ class ReplyController(QObject):
         self._reply: _Reply | None = None
         self._replies_begun = 0
         self._told_state: State = "closed"
+        self._leaving = False
         self._closed = False
 
         self._buffer = TokenBuffer()
@@ -140,6 +141,11 @@ class ReplyController(QObject):
         if self._reply is not None:
             return "replying"
         return "idle" if self._model_state == "open" else self._model_state
+
+    @property
+    def waits_for_model(self) -> bool:
+        """True while a reply was asked for and the model that makes it is still loading."""
+        return self._reply is not None and self._model_state == "loading"
 
     @property
     def model_card(self) -> ModelCard | None:
@@ -188,6 +194,7 @@ class ReplyController(QObject):
         """
         if self._closed:
             return True
+        self._leaving = True
         self.abandon()
         self._drain_timer.stop()
         self._close_requested.emit()
@@ -198,7 +205,9 @@ class ReplyController(QObject):
 
     @Slot(object)
     def on_model_opened(self, card: ModelCard) -> None:
-        """The worker loaded a model."""
+        """The worker loaded a model; nobody is told any more once the window is leaving."""
+        if self._leaving:
+            return
         self._model_state = "open"
         self._card = card
         self.model_opened.emit(card)
@@ -207,6 +216,8 @@ class ReplyController(QObject):
     @Slot(str)
     def on_model_failed(self, sentence: str) -> None:
         """The worker could not load a model."""
+        if self._leaving:
+            return
         self._model_state = "closed"
         self.model_failed.emit(sentence)
         self._tell_state()

@@ -3,12 +3,13 @@
 Imports no decoder, so that the window opens without waiting for one.
 """
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtGui import QImage
 
-from app.conversation.message import Attachment
+from app.conversation.message import Attachment, shown_name
 from app.inference.pasted_pictures import PASTED_NAME
 
 
@@ -18,6 +19,7 @@ class FileStamp:
 
     size_bytes: int
     modified_ns: int
+    inode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,24 @@ def stamp_of(path: Path) -> FileStamp | None:
     """The file's present state; None when there is no such file."""
     try:
         state = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero byte in it is a ValueError
         return None
-    return FileStamp(state.st_size, state.st_mtime_ns) if path.is_file() else None
+    if not stat.S_ISREG(state.st_mode):
+        return None
+    return FileStamp(state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+def one_spelling(path: Path) -> Path:
+    """The same file, spelt in one way: absolute, no "..", no links among its folders.
+
+    The file's own name stays, since that is what a person knows it by.
+    """
+    try:
+        return path.parent.resolve() / path.name
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
+        return path
 
 
 def attachment_name(path: Path, pasted_folder: Path) -> str:
     """What the chip calls the file: its name, or that it was pasted."""
-    return PASTED_NAME if path.parent == pasted_folder else path.name
+    return PASTED_NAME if path.parent == pasted_folder else shown_name(path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal, Slot
 from PySide6.QtGui import QImage
 
-from app.inference.inspection import Inspection, attachment_name, stamp_of
+from app.inference.inspection import Inspection, attachment_name, one_spelling, stamp_of
 from app.inference.pasted_pictures import keep_picture
 from mlx_model.errors import FiresideError
 from mlx_model.messages import ReplySettings
@@ -57,7 +57,7 @@ class Inspector(QObject):
         self, model_folder: Path, pasted_folder: Path, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._pasted_folder = pasted_folder
+        self._pasted_folder = one_spelling(pasted_folder)
         self._processor = LazyProcessor(model_folder)
         self._settings = ReplySettings()
         self._tickets = 0

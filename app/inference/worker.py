@@ -18,7 +18,7 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from app.inference.requests import reply_settings
 from app.inference.token_buffer import TokenBuffer
 from mlx_model.errors import FiresideError
-from mlx_model.events import Event, Finished
+from mlx_model.events import Event, Finished, ReplyStats
 from mlx_model.messages import Message, ReplyRequest
 
 _log = logging.getLogger("fireside.inference")
@@ -131,6 +131,9 @@ class InferenceWorker(QObject):
     @Slot(object)
     def start_reply(self, job: ReplyJob) -> None:
         """Make one reply; returns when it has ended."""
+        if job.cancel.is_set():  # while it waited for the model
+            self.reply_finished.emit(job.reply_id, Finished("cancelled", ReplyStats()))
+            return
         if self._engine is None:
             self.reply_failed.emit(job.reply_id, self._why_no_engine)
             return

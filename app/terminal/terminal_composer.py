@@ -44,6 +44,7 @@ class TerminalComposer(QObject):
         self._replying = False
         self._waiting: list[str] = []
         session.question_asked.connect(self.on_question_asked)
+        session.question_taken_back.connect(self.on_question_taken_back)
         session.answer_ended.connect(self.on_answer_ended)
         session.attachment_refused.connect(self.on_attachment_refused)
         session.attachments_known.connect(self.on_attachments_known, _QUEUED)
@@ -81,6 +82,12 @@ class TerminalComposer(QObject):
     def on_question_asked(self, question: ChatMessage) -> None:
         """A reply is being made."""
         self._replying = True
+
+    @Slot(object)
+    def on_question_taken_back(self, question: ChatMessage) -> None:
+        """Stop came before the model was there to read it; its files stay attached."""
+        self._replying = False
+        self._narrator.say("  (Taken back: the model is still loading.)")
 
     @Slot(object)
     def on_answer_ended(self, answer: ChatMessage) -> None:

@@ -1,6 +1,7 @@
 """The states of the window that are worth looking at, each put together by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
@@ -221,7 +222,36 @@ def errors(window: MainWindow) -> None:
     window.set_draft("What about these?")
 
 
+def many(window: MainWindow) -> None:
+    """A folder's worth of files, some of which cannot be sent, while an answer streams."""
+    window.add_user_message(ChatMessage("user", "Which of these is the sunset?"), {})
+    window.begin_reply()
+    window.append_text(PROSE)
+    for number in range(40):
+        path = Path(f"/pictures/IMG_{2041 + number}.heic")
+        window.add_chip(path)
+        file = replace(EVENING_FILE, path=path, name=path.name)
+        window.update_chip(path, file, sunset_image(shift=number / 40), [])
+    window.set_chip_problem(
+        Path("/pictures/IMG_2047.heic"),
+        "“IMG_2047.heic” is damaged or incomplete and cannot be read. Choose another copy.",
+    )
+    window.offer_removal("IMG_2047.heic cannot be sent.", "Remove it")
+
+
+def folded(window: MainWindow) -> None:
+    """A very long question."""
+    window.add_user_message(ChatMessage("user", "Sum this up: " + PROSE.replace("`", "") * 40), {})
+    window.begin_reply()
+    window.fail_reply(
+        "The conversation takes 439,033 tokens, and this model has room for 32,768 with the reply. "
+        "Start a new chat, or send fewer pictures, shorter clips or less text."
+    )
+    window.set_draft("Sum this up: " + PROSE.replace("`", "") * 40)
+    window.set_status("One question takes up to 100 files; 201 were left out.")
+
+
 STATES: dict[str, Callable[[MainWindow], None]] = {
     state.__name__: state
-    for state in (first, chat, picture, progress, thinking, code, long, errors, drop)
+    for state in (first, chat, picture, progress, thinking, code, long, errors, many, folded, drop)
 }

@@ -1,0 +1,156 @@
+"""The files of the draft: which there are, what is known of each, and whether they can be sent.
+
+Lives in the GUI thread. Keeps the window's chips in step; knows no conversation and no reply.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QImage
+
+from app.conversation.message import Attachment
+from app.inference.inspection import Inspection, one_spelling
+from app.inference.inspector import Inspector
+from app.main_window import MainWindow
+
+Readiness = Literal["ready", "waiting", "refused"]
+
+# More pictures than any model reads in one question, and few enough to look through.
+MOST_FILES = 100
+
+
+class DraftFiles(QObject):
+    """The attachments of the next question, in the order of their chips.
+
+    Signals:
+        refused(Path, str): a file cannot be sent; the sentence says why.
+        settled(): nothing is being read any more.
+    """
+
+    refused = Signal(object, str)
+    settled = Signal()
+
+    def __init__(
+        self, window: MainWindow, inspector: Inspector, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._window = window
+        self._inspector = inspector
+        # None while a file is being inspected.
+        self._findings: dict[Path, Inspection | None] = {}
+        # Pictures that were pasted and are not files yet.
+        self._pastes = 0
+        inspector.pasted_kept.connect(self.on_pasted_kept)
+        inspector.pasting_failed.connect(self.on_pasting_failed)
+
+    def __bool__(self) -> bool:
+        return bool(self._findings)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the files are."""
+        return list(self._findings)
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """What was found out so far."""
+        return tuple(found.attachment for found in self._findings.values() if found is not None)
+
+    @property
+    def reading(self) -> bool:
+        """True while something about the files is being found out."""
+        return bool(self._pastes) or any(found is None for found in self._findings.values())
+
+    def thumbnails(self) -> dict[Path, list[QImage]]:
+        """What each file looks like: one picture, or the frames of a clip."""
+        return {
+            path: list(found.filmstrip) or [found.thumbnail]
+            for path, found in self._findings.items()
+            if found is not None and found.thumbnail is not None
+        }
+
+    def offer(self, paths: Iterable[Path]) -> None:
+        """Make chips of files that have none, as many as one question takes."""
+        new = dict.fromkeys(one_spelling(path) for path in paths)
+        fresh = [path for path in new if path not in self._findings]
+        taken = fresh[: max(0, MOST_FILES - len(self._findings))]
+        for path in taken:
+            self._window.add_chip(path)
+            self._inspect(path)
+        left_out = len(fresh) - len(taken)
+        if left_out:
+            verb = "was" if left_out == 1 else "were"
+            self._window.set_status(
+                f"One question takes up to {MOST_FILES} files; {left_out:,} {verb} left out."
+            )
+
+    def paste(self, image: QImage) -> None:
+        """Take a picture that has no file yet."""
+        self._pastes += 1
+        self._inspector.keep_pasted(image)
+
+    @Slot(object)
+    def on_pasted_kept(self, path: Path) -> None:
+        """The pasted picture has a file now."""
+        self._pastes -= 1
+        self.offer([path])
+        self._tell_settled()
+
+    @Slot(str)
+    def on_pasting_failed(self, sentence: str) -> None:
+        """The pasted picture could not be kept."""
+        self._pastes -= 1
+        self._tell_settled()
+        self._window.set_status(sentence)
+
+    def remove(self, path: Path) -> None:
+        """A chip was taken away."""
+        self._findings.pop(path, None)
+        self._inspector.forget([path])
+
+    def clear(self) -> None:
+        """The files were sent; whoever sent them takes the chips away."""
+        self._inspector.forget(self._findings)
+        self._findings.clear()
+
+    def take(self, path: Path, found: Inspection) -> None:
+        """What one of the files is has been found out; other files are ignored."""
+        if path not in self._findings:
+            return
+        self._findings[path] = found
+        problem = found.attachment.problem
+        if problem is not None:
+            self._window.set_chip_problem(path, problem)
+            self.refused.emit(path, problem)
+        elif found.thumbnail is not None:
+            self._window.update_chip(path, found.attachment, found.thumbnail, list(found.filmstrip))
+        self._tell_settled()
+
+    def check(self) -> Readiness:
+        """Whether all can be sent; what changed on disk since it was read, is read again.
+
+        Where one cannot, the window says so.
+        """
+        for path, found in tuple(self._findings.items()):
+            if found is not None and not self._inspector.unchanged(path, found):
+                self._inspect(path)
+        if self.reading:
+            return "waiting"
+        bad = [found for found in self.attachments if found.problem is not None]
+        if not bad:
+            return "ready"
+        which = bad[0].name if len(bad) == 1 else f"{len(bad)} files"
+        self._window.offer_removal(
+            f"{which} cannot be sent.", "Remove it" if len(bad) == 1 else "Remove them"
+        )
+        return "refused"
+
+    def _inspect(self, path: Path) -> None:
+        self._findings[path] = None
+        self._inspector.inspect(path)
+
+    def _tell_settled(self) -> None:
+        if not self.reading:
+            self.settled.emit()

@@ -49,11 +49,12 @@ if TYPE_CHECKING:
         sample_video,
     )
     from mlx_model.processor import Processor, load_processor
-    from mlx_model.weights import load_model
+    from mlx_model.weights import LoadCancelledError, load_model
 
 _MODULE_OF = {
     "Engine": "engine",
     "ImageInfo": "media",
+    "LoadCancelledError": "weights",
     "MachineLimits": "limits",
     "Processor": "processor",
     "SampledVideo": "media",
@@ -77,6 +78,7 @@ __all__ = [
     "FiresideError",
     "ImageInfo",
     "ImagePart",
+    "LoadCancelledError",
     "MachineLimits",
     "MediaError",
     "Message",

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from mlx_model.checkpoint_commands import add_compare, add_convert
 from mlx_model.errors import FiresideError
@@ -29,6 +29,9 @@ from mlx_model.messages import (
     VideoPart,
 )
 from mlx_model.progress_line import ProgressLine
+
+if TYPE_CHECKING:
+    from mlx_model import Engine
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent / "assets" / "demo_model"
 
@@ -158,12 +161,9 @@ def _number(text: str, kind: type[int | float], low: int, high: float) -> int | 
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from mlx_model import Engine
-
     screen = _Screen(sys.stdout, sys.stderr)
     cancel = threading.Event()
-    _set_on_interrupt(cancel)
-    engine = Engine.load(options.model)
+    engine = _loaded(options.model, cancel)
     try:
         for event in engine.reply(_request(options), cancel):
             screen.show(event)
@@ -172,6 +172,17 @@ def _ask(options: argparse.Namespace) -> int:
     if cancel.is_set():
         return STATUS_INTERRUPTED
     return STATUS_USER_ERROR if screen.refused else 0
+
+
+def _loaded(model: Path, cancel: threading.Event) -> "Engine":
+    """The engine; from here on Ctrl-C sets `cancel`, and stops the loading too."""
+    from mlx_model import Engine, LoadCancelledError
+
+    _set_on_interrupt(cancel)
+    try:
+        return Engine.load(model, cancel=cancel)
+    except LoadCancelledError as error:
+        raise KeyboardInterrupt from error
 
 
 def _set_on_interrupt(cancel: threading.Event) -> None:
@@ -201,10 +212,9 @@ def _request(options: argparse.Namespace) -> ReplyRequest:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    from mlx_model import Engine
     from mlx_model.chat_jsonl import serve
 
-    engine = Engine.load(options.model)
+    engine = _loaded(options.model, threading.Event())
     # A stream of its own, never closed: the reader thread may be waiting on it at the end, and
     # closing it then (as the interpreter does with sys.stdin) would wait for the thread.
     source = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))

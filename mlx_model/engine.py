@@ -61,17 +61,23 @@ class Engine:
         self._token_bytes = TokenBytes(processor.tokenizer)
 
     @classmethod
-    def load(cls, path: str | Path, limits: MachineLimits | None = None) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        limits: MachineLimits | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Self:
         """Load the checkpoint folder `path`; CheckpointError says what is wrong with it.
 
         `limits` are those of this machine unless given. Sets mlx's memory limits, which hold for
-        the whole process.
+        the whole process. `cancel` may be set from any thread and is looked at before each tensor
+        of the weights; LoadCancelledError then, and nothing of the model is kept.
         """
         limits = limits or MachineLimits.detect()
         mx.set_memory_limit(limits.working_set_bytes)
         mx.set_cache_limit(limits.buffer_cache_bytes)
         processor = load_processor(path)
-        model = load_model(path)
+        model = load_model(path, cancel=cancel)
         return cls(model, processor, limits, read_label(Path(path)))
 
     @property

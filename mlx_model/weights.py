@@ -7,6 +7,7 @@ names and norm convention (zero-centred) are the only ones; files say so in thei
 
 import json
 import struct
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,18 @@ class TensorInfo:
     shape: tuple[int, ...]
 
 
-def load_model(path: str | Path, dtype: mx.Dtype | None = None) -> Model:
+class LoadCancelledError(Exception):
+    """Loading was stopped on request; nobody needs to be told."""
+
+
+def load_model(
+    path: str | Path, dtype: mx.Dtype | None = None, cancel: threading.Event | None = None
+) -> Model:
     """Load a checkpoint folder, strictly: a missing, extra or misshapen tensor is an error.
 
     Computes in `dtype`, which is fp32 on the CPU backend and bf16 on Metal unless given. `mtp.*`
-    is allowed and left on disk.
+    is allowed and left on disk. `cancel` may be set from any thread and is looked at before each
+    tensor is read; LoadCancelledError then.
     """
     folder = Path(path)
     config = load_config(folder)
@@ -58,7 +66,10 @@ def load_model(path: str | Path, dtype: mx.Dtype | None = None) -> Model:
         [(name, _cast(name, array, dtype)) for name, array in _read(names, tensors)], strict=True
     )
     model.eval()
-    mx.eval(model.parameters())
+    for array in dict(tree_flatten(model.parameters())).values():
+        if cancel is not None and cancel.is_set():
+            raise LoadCancelledError
+        mx.eval(array)
     return model
 
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-SCRATCH_BYTES = 1 << 24
+SCRATCH_BYTES = 1 << 22
 
 
 @dataclass

@@ -138,6 +138,28 @@ def test_ask_draws_progress_on_a_terminal_and_stops_cleanly_with_control_c() -> 
     assert shown.endswith(b"\r\x1b[K")  # the progress line is cleared
 
 
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [(["ask", "What?"], "model.safetensors"), (["chat", "--jsonl"], "config.json")],
+)
+def test_control_c_while_the_model_is_loaded(command: list[str], file: str, tmp_path: Path) -> None:
+    for original in (ROOT / "assets" / "demo_model").iterdir():
+        if original.name != file:
+            (tmp_path / original.name).symlink_to(original)
+    os.mkfifo(tmp_path / file)  # a disk that takes for ever
+    process = subprocess.Popen(
+        [*COMMAND, *command, "--model", str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process, (tmp_path / file).open("wb"):  # waits until the file is being read
+        process.send_signal(signal.SIGINT)
+        shown = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, *shown) == (130, b"", b"")
+
+
 def _rest(terminal: int) -> bytes:
     rest = b""
     try:

@@ -1,6 +1,7 @@
 """Loading is strict: a checkpoint is exactly what its config describes, or a sentence says why."""
 
 import json
+import threading
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,7 +11,7 @@ from mlx.utils import tree_flatten
 from safetensors.numpy import save_file
 
 from mlx_model.errors import CheckpointError
-from mlx_model.weights import INDEX_NAME, load_model
+from mlx_model.weights import INDEX_NAME, LoadCancelledError, load_model
 from tests.mlx_model.goldens import (
     GOLDENS,
     Checkpoint,
@@ -188,3 +189,37 @@ def test_loading_leaves_nothing_for_later(checkpoint: Checkpoint) -> None:
 def test_names_of_parameters_are_names_of_tensors(checkpoint: Checkpoint) -> None:
     parameters = {name for name, _ in tree_flatten(load_model(GOLDENS / "untied").parameters())}
     assert parameters == set(checkpoint.tensors)
+
+
+class PressedAfter(threading.Event):
+    """A stop button that is pressed just before it is looked at for the n-th time."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = 0
+        self._pressed_at = looks
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        if self.looks == self._pressed_at:
+            self.set()
+        return super().is_set()
+
+
+def test_the_stop_button_is_looked_at_before_each_tensor(checkpoint: Checkpoint) -> None:
+    never = PressedAfter(0)
+    load_model(checkpoint.folder, cancel=never)
+    assert never.looks >= len(checkpoint.tensors)
+
+
+@pytest.mark.parametrize("looks", [1, 2, 20])
+def test_loading_stops_where_it_is_cancelled(checkpoint: Checkpoint, looks: int) -> None:
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    cancel = PressedAfter(looks)
+    with pytest.raises(LoadCancelledError):
+        load_model(checkpoint.folder, cancel=cancel)
+    assert cancel.looks == looks
+    whole = sum(array.nbytes for array in checkpoint.tensors.values())
+    assert mx.get_peak_memory() - before < whole / 2  # the other tensors were never read
+    assert load_model(checkpoint.folder)  # and it can be loaded afterwards

@@ -60,6 +60,18 @@ def test_ask_repeats_itself_with_the_same_seed() -> None:
     assert any(run(*arguments, "--seed", str(seed)).stdout != first for seed in range(1, 5))
 
 
+def test_ask_ends_the_answer_before_a_stop_string_and_the_thinking_at_its_budget() -> None:
+    question = "List the shapes from left to right."
+    whole = run("ask", "--image", PICTURE, question).stdout
+    first, rest = whole.split(",", 1)
+    stop = ("--stop", "nowhere", "--stop", f",{rest[:3]}")
+    assert run("ask", "--image", PICTURE, *stop, question).stdout == first + "\n"
+    done = run("ask", "--image", PICTURE, "--think", "--thinking-budget", "2", question)
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert "at its limit of 2 tokens" in done.stderr
+
+
 def test_a_user_error_is_one_sentence_and_status_2() -> None:
     done = run("ask", "--image", "gone.png", "What?")
     assert done.returncode == 2
@@ -323,7 +335,15 @@ def test_a_conversation_with_a_picture_and_a_clip(chat: Chat) -> None:
     assert stats["peak_memory_bytes"] > 0
 
     chat.send({"id": "b", "messages": [{"role": "user", "content": "Hello"}]})
-    assert [record["id"] for record in chat.until("finished")][-1] == "b"
+    *spoken, finished = chat.until("finished")
+    assert finished["id"] == "b"
+    hello = "".join(record["text"] for record in spoken if record["type"] == "text")
+    stop = hello[3:6]
+    chat.send(ask("c", "Hello", stop=[stop], thinking_budget=5, repetition_penalty=1.0))
+    *spoken, finished = chat.until("finished")
+    shown = "".join(record["text"] for record in spoken if record["type"] == "text")
+    assert shown == hello[: hello.index(stop)].rstrip()
+    assert finished["reason"] == "stop"
     assert chat.end() == 0
     assert chat.errors.read() == b""
 

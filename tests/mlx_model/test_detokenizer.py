@@ -46,6 +46,14 @@ def test_bytes_that_cannot_become_a_character_are_replaced() -> None:
     assert "".join(pieces(euro[:-1] + letter)) == "\ufffdx"
 
 
+def test_an_unfinished_character_can_be_dropped() -> None:
+    detokenizer = Detokenizer(TOKEN_BYTES)
+    for token_id in TOKENIZER.encode("🙂").ids[:-1]:
+        assert detokenizer.feed(token_id) == ""
+    detokenizer.drop_unfinished()
+    assert detokenizer.feed(TOKENIZER.encode("x").ids[0]) == "x"
+
+
 def test_control_tokens_are_silent_and_ordinary_added_tokens_are_their_text() -> None:
     end, think = TOKENIZER.token_to_id(END), TOKENIZER.token_to_id(THINK)
     assert pieces([end, think, VOCABULARY + 5]) == ["", THINK, ""]

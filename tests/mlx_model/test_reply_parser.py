@@ -1,5 +1,7 @@
 """Thinking and answer come apart at the marks, however the text is cut into tokens."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from mlx_model.events import TextDelta, ThinkingDelta
@@ -9,12 +11,12 @@ OPEN, CLOSE, WORD = 1, 2, 3
 MARKS = {"<think>": OPEN, "</think>": CLOSE}
 
 
-def read(thinking: bool, tokens: list[str]) -> tuple[str, str]:
+def read(thinking: bool, tokens: list[str], stop: Sequence[str] = ()) -> tuple[str, str]:
     """Feed tokens given as text; a bare mark is the control token."""
-    parser = ReplyParser(thinking, (OPEN, CLOSE))
+    parser = ReplyParser(thinking, (OPEN, CLOSE), stop)
     thought, said = "", ""
-    for token in tokens:
-        delta = parser.feed(MARKS.get(token, WORD), token)
+    deltas = [parser.feed(MARKS.get(token, WORD), token) for token in tokens]
+    for delta in [*deltas, parser.finish()]:
         if isinstance(delta, ThinkingDelta):
             thought += delta.text
         elif isinstance(delta, TextDelta):
@@ -76,3 +78,50 @@ def test_the_state_is_known() -> None:
     assert (parser.thinking, parser.answered) == (False, False)
     parser.feed(WORD, "ok")
     assert (parser.thinking, parser.answered) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "tokens", "stop", "thought", "said"),
+    [
+        (False, ["Red", ". ", "B", "lue"], "Blue", "", "Red."),
+        (False, ["Red", ". ", "B", "rown"], "Blue", "", "Red. Brown"),
+        (False, ["Red", "\n", " B", "l"], "Blue", "", "Red\n Bl"),
+        (False, ["\n", "\n", "Red", "\n", "\n", "Blue"], "\n\n", "", "Red"),
+        (False, ["\n", "Q", ":"], "\nQ:", "", ""),
+        (False, ["\n", "Q", "!"], "\nQ:", "", "Q!"),
+        (True, ["Bl", "ue", "</think>", "\n\n", "Red", "Blue"], "Blue", "Blue", "Red"),
+        (True, ["Bl", "</think>", "ue"], "Blue", "Bl", "ue"),
+        (False, ["It is ", "<think>"], "<think>", "", "It is"),
+        (False, ["B", "</think>", "lue"], "B</think>", "", ""),  # held back, yet begun
+    ],
+)
+def test_stop_strings(
+    thinking: bool, tokens: list[str], stop: str, thought: str, said: str
+) -> None:
+    assert read(thinking, tokens, [stop]) == (thought, said)
+
+
+def test_an_answer_is_begun_by_what_is_held_back() -> None:
+    parser = ReplyParser(False, (OPEN, CLOSE), ["Blue"])
+    assert parser.feed(WORD, "Bl") is None
+    assert not parser.answered
+    assert parser.feed(OPEN, "<think>") == TextDelta("Bl<think>")
+    assert parser.answered
+
+
+def test_it_says_when_a_stop_string_is_complete() -> None:
+    parser = ReplyParser(False, (OPEN, CLOSE), ["Blue"])
+    parser.feed(WORD, "Blu")
+    assert not parser.stopped
+    parser.feed(WORD, "e")
+    assert parser.stopped
+    assert parser.finish() is None
+
+
+def test_it_knows_whether_there_was_any_thinking() -> None:
+    parser = ReplyParser(True, (OPEN, CLOSE))
+    parser.feed(WORD, "\n")
+    assert not parser.thought
+    parser.feed(WORD, "hm")
+    parser.feed(CLOSE, "</think>")
+    assert parser.thought

@@ -15,7 +15,11 @@ def read(thinking: bool, tokens: list[str], stop: Sequence[str] = ()) -> tuple[s
     """Feed tokens given as text; a bare mark is the control token."""
     parser = ReplyParser(thinking, (OPEN, CLOSE), stop)
     thought, said = "", ""
-    deltas = [parser.feed(MARKS.get(token, WORD), token) for token in tokens]
+    deltas = []
+    for token in tokens:
+        deltas.append(parser.feed(MARKS.get(token, WORD), token))
+        if parser.stopped:
+            break
     for delta in [*deltas, parser.finish()]:
         if isinstance(delta, ThinkingDelta):
             thought += delta.text

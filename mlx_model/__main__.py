@@ -80,6 +80,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(ask)
     ask.add_argument("--image", type=Path, action="append", default=[], metavar="FILE")
     ask.add_argument("--video", type=Path, action="append", default=[], metavar="FILE")
+    ask.add_argument(
+        "--max-image-tokens",
+        type=_count,
+        default=ReplySettings().max_image_tokens,
+        metavar="N",
+        help="what a picture may cost at most; larger ones are made smaller (default: %(default)s)",
+    )
+    ask.add_argument(
+        "--max-frames",
+        type=_count,
+        default=ReplySettings().max_frames,
+        metavar="N",
+        help="how many frames of a clip are looked at (default: %(default)s)",
+    )
     ask.add_argument("--think", action="store_true", help="let the model think before it answers")
     ask.add_argument(
         "--temperature",
@@ -207,6 +221,8 @@ def _request(options: argparse.Namespace) -> ReplyRequest:
         seed=options.seed,
         stop=tuple(options.stop),
         thinking_budget=options.thinking_budget,
+        max_image_tokens=options.max_image_tokens,
+        max_frames=options.max_frames,
     )
     return ReplyRequest((Message("user", tuple(content)),), settings)
 

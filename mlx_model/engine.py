@@ -21,7 +21,7 @@ from mlx_model.detokenizer import Detokenizer, TokenBytes
 from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats
 from mlx_model.generation import PreparedPrompt, decode, prefill
 from mlx_model.limits import MachineLimits
-from mlx_model.looking import MediaPixels, encode, read_media
+from mlx_model.looking import MediaQueue, encode, read_media
 from mlx_model.messages import ReplyRequest
 from mlx_model.model import Model
 from mlx_model.processor import Processor, load_processor
@@ -108,7 +108,7 @@ class _Reply:
         self._engine = engine
         self._request = request
         self._cancel = cancel
-        self._media = MediaPixels()
+        self._media = MediaQueue()
         self._cache = engine.model.make_cache()
         self._prompt_tokens = 0
         self._reading_s = 0.0
@@ -141,7 +141,7 @@ class _Reply:
             yield Notice(_too_long(self._prompt_tokens, engine.max_context))
             return "context_full"
         embeddings = yield from encode(
-            engine.model, self._media, engine.limits.vision_piece_patches, cancel
+            engine.model, self._media, engine.limits.vision_piece_work, cancel
         )
         if cancel.is_set():
             return "cancelled"

@@ -106,17 +106,15 @@ def smart_resize_clip(
 def picture_size(
     height: int, width: int, settings: PixelSettings, max_tokens: int | None = None
 ) -> tuple[int, int]:
-    """Height and width that a picture is resized to; `max_tokens` only ever lowers the budget."""
-    max_pixels = settings.max_pixels
-    if max_tokens is not None:
-        max_pixels = min(max_pixels, max(1, max_tokens) * settings.factor**2)
-    return smart_resize(
+    """Height and width that a picture is resized to; `max_tokens` only ever makes it smaller."""
+    size = smart_resize(
         height,
         width,
         factor=settings.factor,
-        min_pixels=min(settings.min_pixels, max_pixels),
-        max_pixels=max_pixels,
+        min_pixels=settings.min_pixels,
+        max_pixels=settings.max_pixels,
     )
+    return _capped(size, height, width, max_tokens, settings.factor)
 
 
 def frame_size(
@@ -128,17 +126,16 @@ def frame_size(
 ) -> tuple[int, int]:
     """Height and width that each frame of a clip is resized to.
 
-    A cap for each frame (the checkpoint's or `max_frame_tokens`, the smaller one) follows the
-    reference's `cap_pixels_per_frame`; without one a short clip may spend the whole budget.
+    A checkpoint's cap for each frame follows the reference's `cap_pixels_per_frame`; without one a
+    short clip may spend the whole budget. `max_frame_tokens` only ever makes frames smaller.
     """
     pixels = settings.pixels
     frame_count = max(frame_count, pixels.temporal_patch_size)
     max_pixels = pixels.max_pixels
-    caps = [cap for cap in (settings.max_frame_tokens, max_frame_tokens) if cap is not None]
-    if caps:
-        a_frame = min(max(1, min(caps)) * pixels.factor**2, max_pixels // frame_count)
+    if settings.max_frame_tokens is not None:
+        a_frame = min(settings.max_frame_tokens * pixels.factor**2, max_pixels // frame_count)
         max_pixels = max(a_frame, int(pixels.min_pixels * _CAP_FLOOR)) * frame_count
-    return smart_resize_clip(
+    size = smart_resize_clip(
         frame_count,
         height,
         width,
@@ -147,6 +144,21 @@ def frame_size(
         min_pixels=pixels.min_pixels,
         max_pixels=max_pixels,
     )
+    return _capped(size, height, width, max_frame_tokens, pixels.factor)
+
+
+def _capped(
+    size: tuple[int, int], height: int, width: int, max_tokens: int | None, factor: int
+) -> tuple[int, int]:
+    """`size`, or a smaller one of the same shape that costs at most `max_tokens`.
+
+    Unlike the budget of a checkpoint this holds for every shape: where the short side can be no
+    shorter, the long one gives way.
+    """
+    if max_tokens is None or size[0] * size[1] <= max_tokens * factor**2:
+        return size
+    smaller = _shrunk(height, width, math.sqrt(height * width / (max_tokens * factor**2)), factor)
+    return min(smaller[0], max_tokens * factor), min(smaller[1], max_tokens * factor)
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:
@@ -157,33 +169,69 @@ def resize(image: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def patches(
-    frames: Sequence[Pixels], settings: PixelSettings
-) -> tuple[Values, tuple[int, int, int]]:
-    """Flattened patches of frames that already have their final size, and their grid (t, h, w).
+@dataclass(frozen=True, slots=True, eq=False)
+class Patches:
+    """The flattened patches of a picture or clip, made from its pixels as they are asked for.
 
-    The last frame is repeated until the count fits the temporal patch: a still picture therefore
-    fills its patches twice over.
+    As float32 values they take eight times the memory of a picture's pixels, so nobody should ever
+    hold all of a large one. The last frame is repeated until the count fits the temporal patch: a
+    still picture therefore fills its patches twice over.
 
-    Shapes:
-        frames: T x [H, W, C] uint8, H and W multiples of patch x merge
-        result: [t*h*w, C * temporal * patch * patch], rows ordered by merge block:
-            t, then h/merge, w/merge, then the rows and columns inside the block
+    Shapes: frames T x [H, W, C] uint8, H and W multiples of patch x merge.
     """
-    size, merge, temporal = settings.patch_size, settings.merge_size, settings.temporal_patch_size
-    missing = -len(frames) % temporal
-    stack = np.stack([*frames, *[frames[-1]] * missing])
-    count, height, width, channels = stack.shape
-    grid = (count // temporal, height // size, width // size)
-    blocks = stack.reshape(
-        grid[0], temporal, grid[1] // merge, merge, size, grid[2] // merge, merge, size, channels
-    )
-    rows = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)  # t, bh, bw, mh, mw, C, temporal, ph, pw
-    rows = rows.reshape(math.prod(grid), channels, temporal * size * size)
-    values = np.empty(rows.shape, dtype=np.float32)
-    for channel, table in enumerate(_value_tables(settings)):
-        values[:, channel] = table[rows[:, channel]]
-    return values.reshape(len(rows), -1), grid
+
+    frames: Sequence[Pixels]
+    settings: PixelSettings
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Frame groups, rows and columns of patches."""
+        size = self.settings.patch_size
+        height, width = self.frames[0].shape[:2]
+        return (
+            -(-len(self.frames) // self.settings.temporal_patch_size),
+            height // size,
+            width // size,
+        )
+
+    def __len__(self) -> int:
+        return math.prod(self.grid)
+
+    def __getitem__(self, rows: slice) -> Values:
+        """A run of patches, by merge blocks: t, h/merge, w/merge, then rows and columns inside.
+
+        Shapes: [rows, C * temporal * patch * patch].
+        """
+        start, stop, _ = rows.indices(len(self))
+        band = self.grid[2] * self.settings.merge_size  # patches that lie side by side
+        first, last = start // band, -(-stop // band)
+        levels = [self._band(number) for number in range(first, last)]
+        whole = np.concatenate(levels) if len(levels) != 1 else levels[0]
+        return self._values(whole[start - first * band : stop - first * band])
+
+    def _band(self, number: int) -> Pixels:
+        """Levels of the merge blocks of a row. Shapes: [patches, C, temporal * patch * patch]."""
+        size, merge = self.settings.patch_size, self.settings.merge_size
+        temporal = self.settings.temporal_patch_size
+        _, height, width = self.grid
+        group, row = divmod(number, height // merge)
+        top = row * merge * size
+        last = len(self.frames) - 1
+        strips = np.stack(
+            [
+                self.frames[min(group * temporal + frame, last)][top : top + merge * size]
+                for frame in range(temporal)
+            ]
+        )
+        blocks = strips.reshape(temporal, merge, size, width // merge, merge, size, -1)
+        rows = blocks.transpose(3, 1, 4, 6, 0, 2, 5)  # bw, mh, mw, C, temporal, ph, pw
+        return rows.reshape(width * merge, blocks.shape[-1], temporal * size * size)
+
+    def _values(self, levels: Pixels) -> Values:
+        values = np.empty(levels.shape, dtype=np.float32)
+        for channel, table in enumerate(_value_tables(self.settings)):
+            values[:, channel] = table[levels[:, channel]]
+        return values.reshape(len(levels), -1)
 
 
 def _value_tables(settings: PixelSettings) -> list[Values]:

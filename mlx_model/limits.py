@@ -14,8 +14,9 @@ class MachineLimits:
     """Bounds that the engine keeps to; detected from the machine, or given by tests and plans.
 
     `working_set_bytes` is what the engine may use of `memory_bytes`, `buffer_cache_bytes` what mlx
-    may keep of freed buffers. `prefill_chunk_tokens` and `vision_piece_patches` bound the work
-    between two looks at the stop button; one picture is never cut, however large.
+    may keep of freed buffers. `prefill_chunk_tokens` and `vision_piece_work`, the latter in
+    floating-point operations of the vision tower, bound the work between two looks at the stop
+    button; with the work they bound the memory that it passes through.
     `max_context_tokens` only ever lowers the model's own (None: the model's own).
     """
 
@@ -23,12 +24,12 @@ class MachineLimits:
     working_set_bytes: int
     buffer_cache_bytes: int = GIB // 2
     prefill_chunk_tokens: int = 512
-    vision_piece_patches: int = 4096
+    vision_piece_work: int = 100 * 10**9
     max_context_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if self.prefill_chunk_tokens < 1 or self.vision_piece_patches < 1:
-            raise ValueError("the pieces of work need at least one token and one patch each")
+        if self.prefill_chunk_tokens < 1 or self.vision_piece_work < 1:
+            raise ValueError("the pieces of work need at least one token or operation each")
 
     @staticmethod
     def detect() -> "MachineLimits":
@@ -56,5 +57,5 @@ class MachineLimits:
             working_set_bytes=working_set_bytes,
             buffer_cache_bytes=min(GIB, working_set_bytes // 8),
             prefill_chunk_tokens=512 if on_gpu else 128,
-            vision_piece_patches=4096 if on_gpu else 1024,
+            vision_piece_work=(100 if on_gpu else 4) * 10**9,
         )

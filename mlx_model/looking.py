@@ -1,46 +1,60 @@
 """From the pictures and clips of a conversation to embeddings, in pieces that can be stopped.
 
-Reads the files, lets the processor cut them into patches and the vision tower encode these. Knows
-no prompt: the embeddings come out in the order in which the conversation shows the media.
+Finds out what the messages show; then opens one picture after the other and has the vision tower
+encode it. Knows no prompt: the embeddings come out in the order in which the conversation shows
+the media.
 """
 
+import functools
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_model.errors import MediaError
 from mlx_model.events import Progress
-from mlx_model.media import MediaCancelledError, load_image, sample_video
+from mlx_model.image_processing import Patches
+from mlx_model.media import MediaCancelledError, load_image, probe_image, sample_video
 from mlx_model.media_file import display_name
-from mlx_model.messages import ImagePart, Message, ReplySettings, VideoPart
+from mlx_model.messages import ImagePart, MediaSettings, Message, ReplySettings, VideoPart
 from mlx_model.processor import Processor
 
 Grid = NDArray[np.int64]
+_T = TypeVar("_T")
+
+# How often the stop button is looked at while a decoder works.
+_POLL_S = 0.01
 
 
 class MediaEncoder(Protocol):
-    """The vision side of a model."""
+    """The vision side of a model; a grid [1, 3] (t, h, w) is that of one picture or clip."""
 
-    def encode_media(self, pixel_values: NDArray[np.float32], grid_thw: Grid) -> mx.array:
-        """Patches [P, width] of grids [n, 3] (t, h, w) -> [tokens, hidden], unevaluated."""
+    def media_work(self, grid_thw: Grid) -> int:
+        """The operations that encoding it takes."""
+
+    def encode_media_in_pieces(
+        self, rows: Callable[[slice], NDArray[np.float32]], grid_thw: Grid, piece_work: int
+    ) -> Generator[int, None, mx.array]:
+        """Its embeddings [tokens, hidden]; yields the work of each piece when it is done."""
 
 
 @dataclass(slots=True)
-class MediaPixels:
-    """The media of one conversation as patches; `encode` takes the patches out as it goes.
+class MediaQueue:
+    """The media of one conversation on their way to the model.
 
-    `notices` are sentences about the files that a person should see. A clip has one time for each
-    of its t groups.
+    `waiting` holds the grid of each and what opens it; `encode` takes them out one by one, so that
+    memory holds the pixels of one picture only. A clip has one time for each of its t groups.
+    `notices` are sentences about the newest media that a person should see.
 
-    Shapes: each of `pixels` [P, width]; grids [1, 3] (t, h, w) in patches.
+    Shapes: grids [1, 3] (t, h, w) in patches.
     """
 
-    pixels: deque[tuple[NDArray[np.float32], Grid]] = field(default_factory=deque)
+    waiting: deque[tuple[Grid, Callable[[], Patches]]] = field(default_factory=deque)
     image_grids: list[Grid] = field(default_factory=list)
     video_grids: list[Grid] = field(default_factory=list)
     video_times_s: list[tuple[float, ...]] = field(default_factory=list)
@@ -53,102 +67,199 @@ def read_media(
     messages: Sequence[Message],
     settings: ReplySettings,
     cancel: threading.Event,
-) -> MediaPixels | None:
-    """Open every picture and clip that the messages show; None when cancelled.
+) -> MediaQueue | None:
+    """What the messages show: the sizes of the pictures, the frames of the clips.
 
-    Raises MediaError for a file that cannot be read.
+    Only media of the last user message make notices: those of the others were heard before. None
+    when cancelled. Raises MediaError for a file that cannot be read.
     """
-    media = MediaPixels()
-    for message in messages:
-        for part in message.content:
-            if cancel.is_set():
-                return None
-            try:
+    media = MediaQueue()
+    reader = _MediaReader(processor, settings.media, cancel)
+    last = max((n for n, message in enumerate(messages) if message.role == "user"), default=None)
+    try:
+        for number, message in enumerate(messages):
+            for part in message.content:
+                notices: list[str] = []
                 if isinstance(part, ImagePart):
-                    _read_picture(processor, part, settings, media)
+                    notices = reader.read_picture(part, media)
                 elif isinstance(part, VideoPart):
-                    _read_clip(processor, part, settings, cancel, media)
-            except MediaCancelledError:
-                return None
+                    notices = reader.read_clip(part, media)
+                media.notices += notices if number == last else []
+    except MediaCancelledError:
+        return None
     return media
 
 
-def _read_picture(
-    processor: Processor, part: ImagePart, settings: ReplySettings, media: MediaPixels
-) -> None:
-    values, grid = processor.images([load_image(part.path)], settings.max_image_tokens)
-    media.pixels.append((values, grid))
-    media.image_grids.append(grid)
+@dataclass(frozen=True, slots=True)
+class _MediaReader:
+    """Puts media at the end of a queue; returns sentences worth saying about them."""
 
+    processor: Processor
+    settings: MediaSettings
+    cancel: threading.Event
 
-def _read_clip(
-    processor: Processor,
-    part: VideoPart,
-    settings: ReplySettings,
-    cancel: threading.Event,
-    media: MediaPixels,
-) -> None:
-    min_frames, max_frames = processor.frame_range(settings.max_frames)
-    clip = sample_video(
-        part.path,
-        fps=part.fps or settings.video_fps,
-        max_frames=max_frames,
-        min_frames=min_frames,
-        start_s=part.start_s,
-        end_s=part.end_s,
-        cancel=cancel,
-        prepare_frame=processor.fit_frame,
-    )
-    values, grid, times_s = processor.video(
-        clip.frames, clip.times_s, source_size=(clip.height, clip.width)
-    )
-    media.pixels.append((values, grid))
-    media.video_grids.append(grid)
-    media.video_times_s.append(times_s)
-    if clip.ended_early:
-        media.notices.append(
-            f"{display_name(part.path)} ends earlier than it says; the model sees it up to "
-            f"{clip.times_s[-1]:.1f} seconds."
+    def read_picture(self, part: ImagePart, media: MediaQueue) -> list[str]:
+        info = _unless_cancelled(functools.partial(probe_image, part.path), self.cancel)
+        size, tokens = (info.width, info.height), self.settings.max_image_tokens
+        grid = self.processor.image_grid(*size, tokens)
+        media.image_grids.append(grid)
+        media.waiting.append((grid, functools.partial(self._open_picture, part, grid)))
+        seen, uncapped = (self.processor.image_size(*size, most) for most in (tokens, None))
+        notices = [self._made_smaller(part, seen, uncapped)] if seen != uncapped else []
+        if info.frame_count > 1:
+            notices.append(
+                f"{display_name(part.path)} is animated, and the model sees only its first frame. "
+                "Attach it as a clip to show the others."
+            )
+        return notices
+
+    def read_clip(self, part: VideoPart, media: MediaQueue) -> list[str]:
+        processor, settings = self.processor, self.settings
+        tokens = settings.max_image_tokens
+        fewest, most = processor.frame_range(settings.max_frames)
+        clip = sample_video(
+            part.path,
+            fps=part.fps or settings.video_fps,
+            max_frames=most,
+            min_frames=fewest,
+            start_s=part.start_s,
+            end_s=part.end_s,
+            cancel=self.cancel,
+            prepare_frame=functools.partial(processor.fit_frame, max_frame_tokens=tokens),
+        )
+        patches = processor.video_patches(clip.frames, (clip.height, clip.width), tokens)
+        grid = np.array([patches.grid], dtype=np.int64)
+        media.waiting.append((grid, lambda: patches))
+        media.video_grids.append(grid)
+        media.video_times_s.append(processor.group_times(clip.times_s))
+        size, count = (clip.width, clip.height), len(clip.frames)
+        seen, uncapped = (processor.video_size(*size, count, most) for most in (tokens, None))
+        notices = [self._made_smaller(part, seen, uncapped)] if seen != uncapped else []
+        if count == settings.max_frames < processor.frame_range()[1]:
+            notices.append(
+                f"The model sees {count} frames of {display_name(part.path)}; the settings allow "
+                "no more."
+            )
+        if clip.ended_early:
+            notices.append(
+                f"{display_name(part.path)} ends earlier than it says; the model sees it up to "
+                f"{clip.times_s[-1]:.1f} seconds."
+            )
+        return notices
+
+    def _open_picture(self, part: ImagePart, grid: Grid) -> Patches:
+        pixels = load_image(part.path)
+        patches = self.processor.image_patches(pixels, self.settings.max_image_tokens)
+        if patches.grid != tuple(grid[0]):
+            raise MediaError(f"{display_name(part.path)} has just been changed. Ask again.")
+        return patches
+
+    def _made_smaller(
+        self, part: ImagePart | VideoPart, seen: tuple[int, int], uncapped: tuple[int, int]
+    ) -> str:
+        return (
+            f"The model sees {display_name(part.path)} at {seen[0]} × {seen[1]} instead of "
+            f"{uncapped[0]} × {uncapped[1]} pixels: a picture may cost "
+            f"{self.settings.max_image_tokens:,} tokens at most."
         )
 
 
 def encode(
-    encoder: MediaEncoder, media: MediaPixels, piece_patches: int, cancel: threading.Event
+    encoder: MediaEncoder, media: MediaQueue, piece_work: int, cancel: threading.Event
 ) -> Generator[Progress, None, mx.array | None]:
-    """Run the vision tower over the media, at most about `piece_patches` at once.
+    """Open the media and run the vision tower over them, about `piece_work` operations at once.
 
-    Yields the patches done after each piece; returns the embeddings [tokens, hidden] of all media
-    one after the other, or None when cancelled or when there are none. A picture is always one
-    piece, since all its patches look at each other; the frame groups of a clip do not.
+    Yields how far it has come, in patches, after each piece; returns the embeddings
+    [tokens, hidden] of all media one after the other, or None when cancelled or when there are
+    none. Raises MediaError for a picture that cannot be read after all.
     """
-    total = sum(len(values) for values, _ in media.pixels)
-    if total == 0:
+    grids = [grid for grid, _ in media.waiting]
+    if not grids:
         return None
+    progress = _WorkProgress(
+        sum(int(grid.prod()) for grid in grids), sum(encoder.media_work(grid) for grid in grids)
+    )
     encoded: list[mx.array] = []
-    yield Progress("looking", 0, total)
-    while media.pixels:
-        values, grid = media.pixels.popleft()
-        for start, stop, piece_grid in pieces(grid, piece_patches):
-            if cancel.is_set():
-                return None
-            rows = encoder.encode_media(values[start:stop], piece_grid)
-            mx.eval(rows)
-            encoded.append(rows)
-            media.encoded_patches += stop - start
-            yield Progress("looking", media.encoded_patches, total)
+    yield Progress("looking", 0, progress.patches)
+    try:
+        for grid in grids:
+            opening = media.waiting.popleft()[1]
+            steps = _encode_one(encoder, opening, grid, piece_work, cancel, progress)
+            del opening  # and with it the frames of a clip, when they are encoded
+            encoded.append((yield from steps))
+            media.encoded_patches += int(grid.prod())
+    except MediaCancelledError:
+        return None
     mx.clear_cache()
     return mx.concatenate(encoded)
 
 
-def pieces(grid: Grid, piece_patches: int) -> Iterator[tuple[int, int, Grid]]:
-    """Cut one picture or clip between frame groups: patch rows start, stop, and their grid [n, 3].
+@dataclass(slots=True)
+class _WorkProgress:
+    """How far the looking has come: told in patches, counted in work.
 
-    Each group of a piece is a row (1, h, w) of its grid.
+    A patch of a large picture takes more work than one of a small picture.
     """
-    groups, height, width = (int(side) for side in grid[0])
-    area = height * width
-    step = max(1, piece_patches // area)
-    for first in range(0, groups, step):
-        count = min(step, groups - first)
-        piece_grid = np.array([[1, height, width]] * count, dtype=np.int64)
-        yield first * area, (first + count) * area, piece_grid
+
+    patches: int
+    work: int
+    work_done: int = 0
+    patches_told: int = 0
+
+    def after(self, work: int) -> Iterator[Progress]:
+        """What there is to tell when so much more is done."""
+        self.work_done += work
+        patches = self.patches * self.work_done // self.work
+        if patches > self.patches_told:
+            self.patches_told = patches
+            yield Progress("looking", patches, self.patches)
+
+
+def _encode_one(
+    encoder: MediaEncoder,
+    opening: Callable[[], Patches],
+    grid: Grid,
+    piece_work: int,
+    cancel: threading.Event,
+    progress: _WorkProgress,
+) -> Generator[Progress, None, mx.array]:
+    """The embeddings of one picture or clip; MediaCancelledError in place of its next piece."""
+    rows = _unless_cancelled(opening, cancel)
+    pieces = encoder.encode_media_in_pieces(rows.__getitem__, grid, piece_work)
+    while True:
+        if cancel.is_set():
+            raise MediaCancelledError
+        try:
+            work = next(pieces)
+        except StopIteration as end:
+            embeddings: mx.array = end.value
+            return embeddings
+        yield from progress.after(work)
+
+
+def _unless_cancelled(call: Callable[[], _T], cancel: threading.Event) -> _T:
+    """The result of `call`, which may not touch mlx; MediaCancelledError once `cancel` is set.
+
+    A decoder is one call that hears no stop button, and takes up to a second for a photograph. It
+    gets a thread of its own, which is left to its end when nobody waits for it any more.
+    """
+    results: list[_T] = []
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except Exception as error:  # noqa: BLE001  raised where it is waited for
+            errors.append(error)
+
+    if cancel.is_set():
+        raise MediaCancelledError
+    decoder = threading.Thread(target=work, name="decoder")
+    decoder.start()
+    while decoder.is_alive():
+        decoder.join(_POLL_S)
+        if cancel.is_set():
+            raise MediaCancelledError
+    if errors:
+        raise errors[0]
+    return results[0]

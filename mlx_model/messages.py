@@ -51,6 +51,22 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """Those settings of a reply that decide which pixels the model sees, and no others.
+
+    Hashable: what is kept of a picture or clip that was looked at has to be kept under them.
+    """
+
+    max_image_tokens: int
+    video_fps: float
+    max_frames: int
+
+    def __post_init__(self) -> None:
+        if self.max_image_tokens < 1 or self.max_frames < 1 or not self.video_fps > 0:
+            raise ValueError("pictures need a token, clips a frame and a rate at least")
+
+
+@dataclass(frozen=True, slots=True)
 class ReplySettings:
     """Settings of one reply; temperature 0 picks the likeliest token every time.
 
@@ -60,8 +76,9 @@ class ReplySettings:
     on those of the reply alone. The answer ends before the first of the `stop` strings; they are
     not looked for in the thinking, which ends after `thinking_budget` tokens at the latest (None:
     when the model ends it).
-    `max_image_tokens` caps what one picture may cost (1 token = 32 x 32 pixels of a real Qwen3.5),
-    `max_frames` what one clip may; both only ever lower the checkpoint's own limits.
+    `max_image_tokens` caps what one picture may cost, or a pair of a clip's frames (1 token = 32 x
+    32 pixels of a real Qwen3.5), `max_frames` how many frames are taken of a clip; both only ever
+    lower the checkpoint's own limits.
     """
 
     max_tokens: int = 1024
@@ -78,6 +95,11 @@ class ReplySettings:
     max_image_tokens: int = 2048
     video_fps: float = 2.0
     max_frames: int = 768
+
+    @property
+    def media(self) -> MediaSettings:
+        """What decides which pixels are looked at. ValueError for settings that leave none."""
+        return MediaSettings(self.max_image_tokens, self.video_fps, self.max_frames)
 
 
 @dataclass(frozen=True, slots=True)

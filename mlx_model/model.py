@@ -2,6 +2,8 @@
 into logits. Owns which positions a call uses; what a sequence has seen lives in its cache.
 """
 
+from collections.abc import Callable, Generator
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -81,10 +83,22 @@ class Model(nn.Module):
 
         Shapes: pixel_values [P, patch width]; grid_thw [n, 3] in patches -> [tokens, hidden].
         """
-        if self.config.vision is None:
-            raise ValueError("this model has no vision tower")
         pixels = pixel_values if isinstance(pixel_values, mx.array) else mx.array(pixel_values)
-        return self.model.visual(pixels, grid_thw)
+        return self._tower()(pixels, grid_thw)
+
+    def media_work(self, grid_thw: Grids) -> int:
+        """The operations that encoding one picture or clip takes; its grid is [1, 3]."""
+        return self._tower().work(grid_thw[0])
+
+    def encode_media_in_pieces(
+        self, rows: Callable[[slice], Pixels], grid_thw: Grids, piece_work: int
+    ) -> Generator[int, None, mx.array]:
+        """What `encode_media` makes of one picture or clip, evaluated piece by piece.
+
+        Asks for its patches, as [rows, patch width], when it needs them. Yields the work of each
+        piece, at most about `piece_work`, when it is done; returns [tokens, hidden].
+        """
+        return self._tower().pieces(lambda part: mx.array(rows(part)), grid_thw[0], piece_work)
 
     def position_ids(
         self,
@@ -134,6 +148,11 @@ class Model(nn.Module):
         # The last token's logits do not need the states that it leaves behind; without this they
         # would stay unevaluated, and hold the whole chunk's arrays, until the next call.
         return logits if tokens == 1 else mx.depends([logits], cache.arrays())[0]
+
+    def _tower(self) -> VisionModel:
+        if self.config.vision is None:
+            raise ValueError("this model has no vision tower")
+        return self.model.visual
 
     def _embed(self, input_ids: Tokens) -> mx.array:
         ids = input_ids if isinstance(input_ids, mx.array) else mx.array(input_ids.astype(np.int32))

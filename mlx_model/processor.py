@@ -14,11 +14,11 @@ from mlx_model.errors import MediaError
 from mlx_model.image_processing import (
     ClipSettings,
     Grid,
+    Patches,
     Pixels,
     PixelSettings,
     Values,
     frame_size,
-    patches,
     picture_size,
     resize,
 )
@@ -58,15 +58,17 @@ class Processor:
         Raises MediaError for a picture that is too long for its width.
         """
         settings = self._pictures()
-        parts, grids = [], []
-        for image in images:
-            size = picture_size(image.shape[0], image.shape[1], settings, max_image_tokens)
-            values, grid = patches([resize(image, *size)], settings)
-            parts.append(values)
-            grids.append(grid)
+        found = [self.image_patches(image, max_image_tokens) for image in images]
         width = len(settings.mean) * settings.temporal_patch_size * settings.patch_size**2
         nothing = np.empty((0, width), dtype=np.float32)
-        return np.concatenate([nothing, *parts]), np.array(grids, dtype=np.int64).reshape(-1, 3)
+        grids = np.array([patches.grid for patches in found], dtype=np.int64).reshape(-1, 3)
+        return np.concatenate([nothing, *(patches[:] for patches in found)]), grids
+
+    def image_patches(self, image: Pixels, max_image_tokens: int | None = None) -> Patches:
+        """The same of one picture, its values made as they are asked for."""
+        settings = self._pictures()
+        size = picture_size(image.shape[0], image.shape[1], settings, max_image_tokens)
+        return Patches([resize(image, *size)], settings)
 
     def video(
         self,
@@ -80,20 +82,34 @@ class Processor:
         `source_size` (height, width) is the clip's own size, for frames that `sample_video`
         already made smaller with `fit_frame`. Raises MediaError as `images` does.
         """
+        patches = self.video_patches(frames, source_size, max_frame_tokens)
+        return patches[:], np.array([patches.grid], dtype=np.int64), self.group_times(times_s)
+
+    def video_patches(
+        self,
+        frames: Sequence[Pixels],
+        source_size: tuple[int, int] | None = None,
+        max_frame_tokens: int | None = None,
+    ) -> Patches:
+        """The patches of one clip, their values made as they are asked for."""
         settings = self._clips()
         height, width = source_size or (frames[0].shape[0], frames[0].shape[1])
-        height, width = frame_size(len(frames), height, width, settings, max_frame_tokens)
-        values, grid = patches([resize(frame, height, width) for frame in frames], settings.pixels)
-        times = _group_times(times_s, settings.pixels.temporal_patch_size)
-        return values, np.array([grid], dtype=np.int64), times
+        size = frame_size(len(frames), height, width, settings, max_frame_tokens)
+        return Patches([resize(frame, *size) for frame in frames], settings.pixels)
 
-    def frame_range(self, max_frames: int) -> tuple[int, int]:
+    def group_times(self, times_s: Sequence[float]) -> tuple[float, ...]:
+        """The time of each frame group of a clip: the middle of its first and last frame's."""
+        size = self._clips().pixels.temporal_patch_size
+        times = [*times_s, *[times_s[-1]] * (-len(times_s) % size)]
+        return tuple((times[i] + times[i + size - 1]) / 2 for i in range(0, len(times), size))
+
+    def frame_range(self, max_frames: int | None = None) -> tuple[int, int]:
         """The fewest and the most frames of a clip that are looked at.
 
         `max_frames` lowers the checkpoint's own limit, never raises it.
         """
         own = self._clips()
-        most = min(max_frames, own.max_frames)
+        most = own.max_frames if max_frames is None else min(max_frames, own.max_frames)
         return min(own.min_frames, most), most
 
     def fit_frame(
@@ -108,11 +124,30 @@ class Processor:
             frame, *frame_size(frame_count, height, width, self._clips(), max_frame_tokens)
         )
 
+    def image_size(
+        self, width: int, height: int, max_image_tokens: int | None = None
+    ) -> tuple[int, int]:
+        """Width and height at which the model sees a picture. Raises MediaError as `images`."""
+        size = picture_size(height, width, self._pictures(), max_image_tokens)
+        return size[1], size[0]
+
+    def image_grid(self, width: int, height: int, max_image_tokens: int | None = None) -> Grid:
+        """The grid int64 [1, 3] that `images` will give a picture of this size."""
+        size = self._pictures().patch_size
+        new_width, new_height = self.image_size(width, height, max_image_tokens)
+        return np.array([[1, new_height // size, new_width // size]], dtype=np.int64)
+
     def image_tokens(self, width: int, height: int, max_image_tokens: int | None = None) -> int:
         """What a picture costs: the tokens that stand for it, without the two around them."""
-        settings = self._pictures()
-        size = picture_size(height, width, settings, max_image_tokens)
-        return size[0] * size[1] // settings.factor**2
+        grid = self.image_grid(width, height, max_image_tokens)
+        return int(grid.prod()) // self._pictures().merge_size ** 2
+
+    def video_size(
+        self, width: int, height: int, frame_count: int, max_frame_tokens: int | None = None
+    ) -> tuple[int, int]:
+        """Width and height at which the model sees the frames of a clip."""
+        size = frame_size(frame_count, height, width, self._clips(), max_frame_tokens)
+        return size[1], size[0]
 
     def video_tokens(
         self,
@@ -123,7 +158,7 @@ class Processor:
     ) -> int:
         """What a clip costs: the tokens that stand for its frames, without times and borders."""
         pixels = self._clips().pixels
-        size = frame_size(frame_count, height, width, self._clips(), max_frame_tokens)
+        size = self.video_size(width, height, frame_count, max_frame_tokens)
         groups = -(-frame_count // pixels.temporal_patch_size)
         return groups * size[0] * size[1] // pixels.factor**2
 
@@ -158,9 +193,3 @@ class Processor:
 def load_processor(path: str | Path) -> Processor:
     """Raises CheckpointError, naming the file, when one is missing, broken or at odds."""
     return Processor(load_processor_files(path))
-
-
-def _group_times(times_s: Sequence[float], size: int) -> tuple[float, ...]:
-    """The middle of each group of `size` frames; the last time is repeated to fill the last."""
-    times = [*times_s, *[times_s[-1]] * (-len(times_s) % size)]
-    return tuple((times[i] + times[i + size - 1]) / 2 for i in range(0, len(times), size))

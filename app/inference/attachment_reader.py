@@ -100,7 +100,9 @@ def _inspect_clip(
     strip = tuple(_image(sampled.frames[int(index)]) for index in chosen)
     tokens = None
     if processor is not None:
-        tokens = processor.video_tokens(info.width, info.height, frame_count)
+        tokens = processor.video_tokens(
+            info.width, info.height, frame_count, settings.max_image_tokens
+        )
     found = replace(
         attachment,
         width=info.width,

@@ -53,6 +53,15 @@ def test_ask_prints_the_answer_and_nothing_else() -> None:
     assert done.stdout.endswith("\n")
 
 
+def test_ask_says_what_a_cap_takes_away() -> None:
+    caps = ("--max-image-tokens", "4", "--max-frames", "4")
+    done = run("ask", *caps, "--image", PICTURE, "--video", CLIP, "What is this?")
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert [line.split("“")[1].split("”")[0] for line in lines] == ["shapes.png"] + 2 * ["clip.mp4"]
+    assert all("4" in line for line in lines)
+
+
 def test_ask_repeats_itself_with_the_same_seed() -> None:
     arguments = ("ask", "--temperature", "5", "--max-tokens", "12", "Who are you?")
     first, again = (run(*arguments, "--seed", "5").stdout for _ in range(2))
@@ -89,6 +98,8 @@ def test_a_user_error_is_one_sentence_and_status_2() -> None:
         (["ask", LONG_TEXT * 10], "tokens"),
         (["ask"], "question"),
         (["ask", "--max-tokens", "0", "What?"], "max-tokens"),
+        (["ask", "--max-image-tokens", "0", "What?"], "max-image-tokens"),
+        (["ask", "--max-frames", "none", "What?"], "max-frames"),
         (["ask", "--seed", "x", "What?"], "seed"),
         (["ask", "--seed", "-1", "What?"], "seed"),
         (["ask", "--max-tokens", "1.5", "What?"], "1.5 is not a whole number from 1 upwards"),

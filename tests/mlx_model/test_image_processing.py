@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mlx_model.errors import MediaError
 from mlx_model.image_processing import (
     ClipSettings,
+    Patches,
     PixelSettings,
     frame_size,
-    patches,
     picture_size,
     resize,
     smart_resize,
@@ -47,9 +47,10 @@ def test_a_picture_becomes_the_references_patches(name: str) -> None:
     wanted = settings(budget, **colours)
     size = picture_size(height, width, wanted)
 
-    values, grid = patches([resize(cases.picture(kind, height, width), *size)], wanted)
+    patches = Patches([resize(cases.picture(kind, height, width), *size)], wanted)
+    values = patches[:]
 
-    assert grid == tuple(STILLS[f"{name}.grid"])
+    assert patches.grid == tuple(STILLS[f"{name}.grid"])
     assert values.dtype == np.float32
     exact = STILLS[f"{name}.values"]
     np.testing.assert_array_equal(values[: len(exact)], exact)
@@ -66,9 +67,10 @@ def test_a_clip_becomes_the_references_patches(name: str) -> None:
     size = frame_size(count, height, width, ClipSettings(wanted, max_frame_tokens=cap))
 
     frames = [resize(frame, *size) for frame in cases.clip(kind, height, width, count)]
-    values, grid = patches(frames, wanted)
+    patches = Patches(frames, wanted)
+    values = patches[:]
 
-    assert grid == tuple(CLIPS[f"{name}.grid"])
+    assert patches.grid == tuple(CLIPS[f"{name}.grid"])
     levels = (values + 1) * 127.5
     assert np.abs(levels - CLIPS[f"{name}.levels"].astype(np.float32)).max() < 1
 
@@ -104,17 +106,47 @@ def test_a_ratio_of_200_is_read_and_one_beyond_is_refused_in_words() -> None:
 
 @hypothesis_settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 64))
-def test_a_token_limit_only_lowers_the_budget(height: int, width: int, tokens: int) -> None:
-    if max(height, width) / min(height, width) > 3:
-        return
+def test_a_token_limit_holds_for_every_shape_and_only_lowers(
+    height: int, width: int, tokens: int
+) -> None:
+    assume(max(height, width) <= 200 * min(height, width))
     budget = settings(cases.DEMO)
-    plain = np.prod(picture_size(height, width, budget)) // 1024
-    limited = np.prod(picture_size(height, width, budget, tokens)) // 1024
-    assert limited <= plain
-    if tokens >= 16:
+    plain = picture_size(height, width, budget)
+    limited = picture_size(height, width, budget, tokens)
+    assert np.prod(limited) <= tokens * 1024
+    assert limited[0] <= plain[0]
+    assert limited[1] <= plain[1]
+    if np.prod(plain) <= tokens * 1024:
         assert limited == plain
-    if tokens >= 4:
-        assert limited <= tokens
+
+
+@hypothesis_settings(deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 40), st.integers(1, 3000))
+def test_a_token_limit_holds_for_the_frames_of_a_clip(
+    height: int, width: int, count: int, tokens: int
+) -> None:
+    assume(max(height, width) <= 200 * min(height, width))
+    for clips in (
+        ClipSettings(settings(cases.PUBLISHED_CLIP)),
+        ClipSettings(settings(cases.PUBLISHED_CLIP), max_frame_tokens=768),
+    ):
+        plain = frame_size(count, height, width, clips)
+        limited = frame_size(count, height, width, clips, tokens)
+        assert np.prod(limited) <= max(1, tokens) * 1024
+        if np.prod(plain) <= tokens * 1024:
+            assert limited == plain
+
+
+@hypothesis_settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 5), st.data())
+def test_any_run_of_patches_is_that_part_of_the_whole(
+    count: int, rows: int, columns: int, data: st.DataObject
+) -> None:
+    frames = cases.clip("noise", 32 * rows, 32 * columns, count)
+    patches = Patches(frames, settings(cases.DEMO_CLIP))
+    start = data.draw(st.integers(0, len(patches) - 1))
+    stop = data.draw(st.integers(start + 1, len(patches)))
+    np.testing.assert_array_equal(patches[start:stop], patches[:][start:stop])
 
 
 def test_rows_go_through_merge_blocks_and_a_still_fills_both_frames() -> None:
@@ -122,10 +154,10 @@ def test_rows_go_through_merge_blocks_and_a_still_fills_both_frames() -> None:
     rows, columns = np.mgrid[0:64, 0:96] // 16
     image = np.repeat((rows * 6 + columns)[..., None], 3, axis=2).astype(np.uint8)
 
-    values, grid = patches([image], settings(cases.DEMO))
+    patches = Patches([image], settings(cases.DEMO))
 
-    levels = np.rint((values + 1) * 127.5).astype(int)
-    assert grid == (1, 4, 6)
+    levels = np.rint((patches[:] + 1) * 127.5).astype(int)
+    assert patches.grid == (1, 4, 6)
     assert (levels == levels[:, :1]).all()
     assert levels[:, 0].tolist() == [
         *(0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11),
@@ -136,10 +168,10 @@ def test_rows_go_through_merge_blocks_and_a_still_fills_both_frames() -> None:
 def test_an_odd_clip_repeats_its_last_frame() -> None:
     frames = [np.full((32, 32, 3), level, dtype=np.uint8) for level in (0, 100, 200)]
 
-    values, grid = patches(frames, settings(cases.DEMO_CLIP))
+    patches = Patches(frames, settings(cases.DEMO_CLIP))
 
-    levels = np.rint((values.reshape(2, 4, 3, 2, 256) + 1) * 127.5)
-    assert grid == (2, 2, 2)
+    levels = np.rint((patches[:].reshape(2, 4, 3, 2, 256) + 1) * 127.5)
+    assert patches.grid == (2, 2, 2)
     assert levels.mean(axis=(1, 2, 4)).tolist() == [[0, 100], [200, 200]]
 
 

@@ -28,9 +28,11 @@ def test_the_cpu_backend_gets_smaller_pieces() -> None:
     cpu = MachineLimits.of_memory(16 * GIB, on_gpu=False)
     gpu = MachineLimits.of_memory(16 * GIB, on_gpu=True, recommended_bytes=10 * GIB)
     assert cpu.prefill_chunk_tokens < gpu.prefill_chunk_tokens
-    assert cpu.vision_piece_patches < gpu.vision_piece_patches
+    assert cpu.vision_piece_work < gpu.vision_piece_work
 
 
 def test_pieces_of_no_size_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one token"):
         MachineLimits(8 * GIB, 4 * GIB, prefill_chunk_tokens=0)
+    with pytest.raises(ValueError, match="or operation"):
+        MachineLimits(8 * GIB, 4 * GIB, vision_piece_work=0)

@@ -1,42 +1,58 @@
 """Clips from disk: a few of their frames with their real presentation times, in bounded memory.
 
-Owns the walk through a clip; which frames are taken is decided in `frame_plan`, decoding is in
-`frame_readers`. Knows nothing of what a model does with them.
+Owns the ways in which a clip is gone through, from the quickest to the one that always works;
+which frames are taken is decided in `frame_plan`. Knows nothing of what a model does with them.
 """
 
-import math
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mlx_model.errors import MediaError
 from mlx_model.frame_plan import FrameChoice, plan_by_index, plan_by_time
-from mlx_model.frame_readers import FrameReader, open_reader
+from mlx_model.frame_readers import FilmReader, FrameReader, PacketReader, open_reader
+from mlx_model.frame_walk import (
+    MISCOUNT,
+    ROUNDING_S,
+    MediaCancelledError,
+    Pixels,
+    PrepareFrame,
+    Progress,
+    Watch,
+    all_times,
+    walk,
+    walk_listed,
+)
 from mlx_model.media_file import damaged, display_name
+from mlx_model.mp4_excerpt import Excerpt, needed_frames
+from mlx_model.mp4_table import FrameTable, read_frame_table
 
-Pixels = npt.NDArray[np.uint8]
-Progress = Callable[[int, int], None]
-PrepareFrame = Callable[[Pixels, int], Pixels]
+__all__ = [
+    "MediaCancelledError",
+    "SampledVideo",
+    "VideoInfo",
+    "planned_frames",
+    "probe_video",
+    "sample_video",
+]
 
-_PROGRESS_EVERY = 16
-# Times this close to a frame's number over the rate are that, up to the container's rounding.
-_ROUNDING_S = 0.002
-# Headers count a frame or two too many; the last frames are kept in case one was the last.
-_MISCOUNT = 3
-
-
-class MediaCancelledError(Exception):
-    """Reading was stopped by the person; not an error to show."""
+# Passing over fewer frames than this takes less time than a jump, which also passes over some.
+_WORTH_A_JUMP = 250
+# Headers guess, and count the sound too; a clip that ends sooner than this before is whole.
+_WHOLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a clip's header says; upright size in pixels. An animation is counted, not believed."""
+    """A clip at a glance; upright size in pixels.
+
+    The length is the header's, but of an MP4 or MOV what is really there, and of an animation, or
+    a clip whose header says nothing, counted.
+    """
 
     width: int
     height: int
@@ -60,51 +76,49 @@ class SampledVideo:
     ended_early: bool = False
 
 
-@dataclass(slots=True)
-class _Walk:
-    """One pass through a clip: the frames taken, their numbers, and when each passed one shows."""
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What one way through a clip brought back; `times_s` may still go back a rounding error."""
 
-    frames: list[Pixels] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    shown_s: list[float] = field(default_factory=list)
-    outcome: Literal["done", "uneven", "ended"] = "done"
+    frames: list[Pixels]
+    times_s: list[float]
+    ended_early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Watch:
-    """What the caller hears from a walk and how it is stopped."""
+class _Errand:
+    """One call of `sample_video`; count and rate as the header has them, 0 where unknown."""
 
-    on_progress: Progress | None
-    cancel: threading.Event | None
-    prepare_frame: PrepareFrame | None
-
-    def check(self) -> None:
-        if self.cancel is not None and self.cancel.is_set():
-            raise MediaCancelledError
-
-    def passed(self, done: int, total: int) -> None:
-        if self.on_progress is not None and (done % _PROGRESS_EVERY == 0 or done == total):
-            self.on_progress(done, total)
-
-    def prepared(self, frame: Pixels, frame_count: int) -> Pixels:
-        return self.prepare_frame(frame, frame_count) if self.prepare_frame else frame
+    file: Path
+    choice: FrameChoice
+    watch: Watch
+    frame_count: int
+    rate: float
 
 
 def probe_video(path: str | Path) -> VideoInfo:
-    """Size and length; only where the header lacks them is the clip walked through.
+    """Size and length, as far as possible without going through the clip.
 
     Raises MediaError as `sample_video` does.
     """
-    with open_reader(Path(path)) as reader:
-        total, rate = reader.frame_count, reader.rate
-        duration_s = total / rate if rate else 0.0
+    file = Path(path)
+    with open_reader(file) as reader:
+        count, rate = reader.frame_count, reader.rate
+        table = _table_of(file) if isinstance(reader, FilmReader) else None
+        if table is not None:
+            shown_s = table.shown_s()
+            rate = rate or _mean_rate(shown_s)
+            duration_s = len(shown_s) / rate if table.is_whole else shown_s[-1] + 1 / rate
+            return VideoInfo(reader.width, reader.height, duration_s, len(shown_s), rate)
+        duration_s = count / rate if rate else 0.0
         if not duration_s:
-            shown_s = _scanned(reader, [], _Watch(None, None, None))
+            watch = Watch()
+            shown_s = _packet_times(file, watch) or all_times(reader, [], watch)
             if not shown_s:
-                raise damaged(Path(path))
-            total, rate = len(shown_s), rate or _mean_rate(shown_s)
-            duration_s = max(total / rate, shown_s[-1])
-        return VideoInfo(reader.width, reader.height, duration_s, total, rate)
+                raise damaged(file)
+            count, rate = len(shown_s), rate or _mean_rate(shown_s)
+            duration_s = max(count / rate, shown_s[-1])
+        return VideoInfo(reader.width, reader.height, duration_s, count, rate)
 
 
 def planned_frames(
@@ -133,96 +147,165 @@ def sample_video(
 ) -> SampledVideo:
     """Frames spread over the clip, or over the part of it from `start_s` to `end_s`.
 
-    A clip with a steady rate is read once, front to back, and yields the reference's frame numbers;
-    one whose frames are shown at uneven times is read twice and sampled evenly in time.
-    `prepare_frame(frame, frame_count)` replaces each frame as it is decoded: with
+    A clip with a steady rate yields the reference's frame numbers; one whose frames are shown at
+    uneven times is sampled evenly in time. As little as possible is decoded: of an MP4 or MOV the
+    wanted frames and what they are made from, of others everything but long stretches without a
+    wanted frame. `prepare_frame(frame, frame_count)` replaces each frame as it is decoded: with
     `Processor.fit_frame` memory holds small frames only. `on_progress(done, total)` counts frames
     passed over. Raises MediaError with a sentence that names the file, MediaCancelledError once
     `cancel` is set.
     """
     file = Path(path)
     choice = FrameChoice(fps, min_frames, max_frames, start_s, end_s)
-    watch = _Watch(on_progress, cancel, prepare_frame)
-    drift_s = 0.5 / fps
+    watch = Watch(on_progress, cancel, prepare_frame)
     with open_reader(file) as reader:
-        size, rate = (reader.width, reader.height), reader.rate
-        walk = _Walk(outcome="uneven")
-        if reader.frame_count and rate:
-            wanted = plan_by_index(reader.frame_count, rate, choice)
-            walk = _walk(reader, wanted, watch, rate, drift_s)
-        shown_s = walk.shown_s
-        if walk.outcome != "done":
-            shown_s = _scanned(reader, shown_s, watch)
-    ended_early = walk.outcome == "ended"
-    if walk.outcome != "done":
-        if not shown_s:
-            raise damaged(file)
-        rate = rate or _mean_rate(shown_s)
-        wanted = _plan_scanned(shown_s, rate, choice, drift_s)
-        with open_reader(file) as reader:
-            walk = _walk(reader, wanted, watch, rate)
-    if not walk.frames:
+        size = reader.width, reader.height
+        errand = _Errand(file, choice, watch, reader.frame_count, reader.rate)
+        is_film = isinstance(reader, FilmReader)
+        taken = _by_table(errand, size) if is_film else None
+        taken = taken or _by_count(errand, reader)
+    if is_film:
+        taken = taken or _by_packets(errand)
+    taken = taken or _by_all_times(errand)
+    return SampledVideo(
+        taken.frames, list(accumulate(taken.times_s, max)), *size, taken.ended_early
+    )
+
+
+def _by_table(errand: _Errand, size: tuple[int, int]) -> _Taken | None:
+    """From an MP4 or MOV, decoding no more than necessary; None where its table is no guide."""
+    try:
+        source = errand.file.open("rb")
+    except OSError:
+        return None
+    with source:
+        table = read_frame_table(source)
+        if table is None:
+            return None
+        shown_s = table.shown_s()
+        plan = _plan_known(errand, shown_s, len(shown_s))
+        places = needed_frames(table, plan.wanted, source)
+        if places is None:
+            return None
+        try:
+            with FilmReader(errand.file, Excerpt(table, places, source)) as reader:
+                frames = walk_listed(reader, table.listed(places), plan.wanted, errand.watch)
+                if frames is None or (reader.width, reader.height) != size:
+                    return None
+        except MediaError:
+            return None
+    return replace(plan.taken(frames, shown_s), ended_early=not table.is_whole)
+
+
+def _by_count(errand: _Errand, reader: FrameReader) -> _Taken | None:
+    """Front to back, counting; None where times are uneven, the header lies or a jump is better."""
+    rate = errand.rate
+    if not (errand.frame_count and rate):
+        return None
+    wanted = plan_by_index(errand.frame_count, rate, errand.choice)
+    if not wanted or (_has_jumps(wanted) and isinstance(reader, FilmReader)):
+        return None
+    found = walk(reader, wanted, errand.watch, rate, errand.choice.drift_s)
+    if found.outcome != "done":
+        return None
+    return _Taken(found.frames, [_time_of(n, found.shown_s, rate) for n in found.numbers])
+
+
+def _by_packets(errand: _Errand) -> _Taken | None:
+    """With the times that the film's packets carry; None where its frames have others."""
+    shown_s = _packet_times(errand.file, errand.watch)
+    if not shown_s:
+        return None
+    plan = _plan_known(errand, shown_s, errand.frame_count)
+    last, frames = plan.wanted[-1], None
+    if _has_jumps(plan.wanted):
+        listed = [(number, shown_s[number]) for number in _without_jumps(plan.wanted)]
+        with FilmReader(errand.file) as reader:
+            frames = walk_listed(reader, listed, plan.wanted, errand.watch, reader.jump)
+    if frames is None:
+        with FilmReader(errand.file) as reader:
+            listed = list(enumerate(shown_s[: last + 1]))
+            frames = walk_listed(reader, listed, plan.wanted, errand.watch)
+    return None if frames is None else plan.taken(frames, shown_s)
+
+
+def _by_all_times(errand: _Errand) -> _Taken:
+    """With the time of every frame, each decoded for it: always works, and takes longest."""
+    with open_reader(errand.file) as reader:
+        shown_s = all_times(reader, [], errand.watch)
+    if not shown_s:
+        raise damaged(errand.file)
+    plan = _plan_known(errand, shown_s, errand.frame_count)
+    with open_reader(errand.file) as reader:
+        found = walk(reader, plan.wanted, errand.watch, plan.rate)
+    if not found.frames:
+        raise damaged(errand.file)
+    return replace(plan, wanted=found.numbers).taken(found.frames, shown_s)
+
+
+def _table_of(file: Path) -> FrameTable | None:
+    try:
+        with file.open("rb") as source:
+            return read_frame_table(source)
+    except OSError:
+        return None
+
+
+def _packet_times(file: Path, watch: Watch) -> list[float]:
+    """When a film's frames are shown, in order, without decoding any; empty when in doubt."""
+    times = []
+    with PacketReader(file) as packets:
+        while (time_s := packets.grab()) is not None:
+            watch.check()
+            times.append(time_s)
+    times.sort()
+    return times if all(a < b for a, b in pairwise(times)) else []
+
+
+def _has_jumps(wanted: Sequence[int]) -> bool:
+    return any(b - a > _WORTH_A_JUMP for a, b in pairwise((-1, *wanted)))
+
+
+def _without_jumps(wanted: Sequence[int]) -> list[int]:
+    """The frames to pass: those on the way to a wanted one, or it alone where the way is long."""
+    passed: list[int] = []
+    for before, number in pairwise((-1, *wanted)):
+        first = number if number - before > _WORTH_A_JUMP else before + 1
+        passed += range(first, number + 1)
+    return passed
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The frames to take of a clip whose times are all known; `missing` ones were promised."""
+
+    wanted: list[int]
+    rate: float
+    missing: int
+
+    def taken(self, frames: list[Pixels], shown_s: Sequence[float]) -> _Taken:
+        times_s = [_time_of(number, shown_s, self.rate) for number in self.wanted]
+        return _Taken(frames, times_s, self.missing > max(MISCOUNT, self.rate * _WHOLE_S))
+
+
+def _plan_known(errand: _Errand, shown_s: Sequence[float], promised: int) -> _Plan:
+    """What to take of a clip whose times are all known. Raises MediaError when that is nothing."""
+    rate, count = errand.rate or _mean_rate(shown_s), len(shown_s)
+    drift = np.abs(np.array(shown_s) - np.arange(count) / rate).max()
+    missing = 0
+    if drift <= max(errand.choice.drift_s, 1 / rate) or not _has_times(shown_s):
+        missing = promised - count
+        # A frame more or less than the header says changes nothing, as in `walk`.
+        total = promised if abs(missing) < MISCOUNT else count
+        numbers = plan_by_index(total, rate, errand.choice)
+        wanted = sorted({min(number, count - 1) for number in numbers})
+    else:
+        wanted = plan_by_time(shown_s, errand.choice)
+    if not wanted:
         raise MediaError(
-            f"The chosen part of {display_name(file)} holds no frames. Choose another part."
+            f"The chosen part of {display_name(errand.file)} holds no frames. Choose another part."
         )
-    times_s = [_time_of(number, shown_s, rate) for number in walk.numbers]
-    return SampledVideo(walk.frames, times_s, *size, ended_early)
-
-
-def _walk(
-    reader: FrameReader,
-    wanted: Sequence[int],
-    watch: _Watch,
-    rate: float,
-    drift_s: float = math.inf,
-) -> _Walk:
-    """Front to back, taking the wanted frames; stops where times drift from number / rate."""
-    walk = _Walk()
-    last = wanted[-1] if wanted else -1
-    chosen = frozenset(wanted)
-    spare: tuple[int, Pixels] | None = None
-    for number in range(last + 1):
-        watch.check()
-        time_s = reader.grab()
-        if time_s is None:
-            if last - number >= _MISCOUNT or not number:
-                walk.outcome = "ended"
-            elif spare is not None and spare[0] == number - 1:
-                walk.numbers.append(spare[0])
-                walk.frames.append(spare[1])
-            break
-        walk.shown_s.append(time_s)
-        if abs(time_s - number / rate) > max(drift_s, 1 / rate):
-            walk.outcome = "uneven"
-            break
-        if number in chosen:
-            walk.numbers.append(number)
-            walk.frames.append(watch.prepared(reader.frame(), len(wanted)))
-        elif last - number <= _MISCOUNT:
-            spare = (number, watch.prepared(reader.frame(), len(wanted)))
-        watch.passed(number + 1, last + 1)
-    return walk
-
-
-def _scanned(reader: FrameReader, shown_s: Sequence[float], watch: _Watch) -> list[float]:
-    """The times already seen and those of all frames that follow."""
-    times = list(shown_s)
-    while True:
-        watch.check()
-        time_s = reader.grab()
-        if time_s is None:
-            return times
-        times.append(max(time_s, times[-1]) if times else time_s)
-
-
-def _plan_scanned(
-    shown_s: Sequence[float], rate: float, choice: FrameChoice, drift_s: float
-) -> list[int]:
-    """The frames to take of a clip whose times are all known."""
-    drift = max(abs(time - number / rate) for number, time in enumerate(shown_s))
-    if drift <= max(drift_s, 1 / rate) or not _has_times(shown_s):
-        return plan_by_index(len(shown_s), rate, choice)
-    return plan_by_time(shown_s, choice)
+    return _Plan(wanted, rate, missing)
 
 
 def _mean_rate(shown_s: Sequence[float]) -> float:
@@ -239,6 +322,6 @@ def _has_times(shown_s: Sequence[float]) -> bool:
 
 def _time_of(number: int, shown_s: Sequence[float], rate: float) -> float:
     exact = number / rate
-    if not _has_times(shown_s) or abs(shown_s[number] - exact) < _ROUNDING_S:
+    if not _has_times(shown_s) or abs(shown_s[number] - exact) < ROUNDING_S:
         return exact
     return shown_s[number]

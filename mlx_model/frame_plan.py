@@ -23,6 +23,11 @@ class FrameChoice:
     start_s: float | None = None
     end_s: float | None = None
 
+    @property
+    def drift_s(self) -> float:
+        """How far a clip's times may stray from an even rate before they are looked at."""
+        return 0.5 / self.fps
+
 
 def plan_by_index(total: int, rate: float, choice: FrameChoice) -> list[int]:
     """Frame numbers of a clip with `total` frames at a constant `rate` (frames a second).
@@ -44,20 +49,21 @@ def plan_by_time(times_s: Sequence[float], choice: FrameChoice) -> list[int]:
     Moments are spread evenly over the time; each takes the frame on screen then, and none is
     taken twice. Where that leaves fewer than the minimum, frames are counted off instead.
     """
-    if not times_s:
+    start_s, end_s = choice.start_s, choice.end_s
+    if not times_s or (start_s is not None and end_s is not None and start_s > end_s):
         return []
     shown_s = np.array(times_s)
     first, last = 0, len(shown_s) - 1
-    if choice.start_s is not None:
+    if start_s is not None:
         # The frame on screen at the start belongs to the part, although it came up before.
-        first = max(0, _on_screen(shown_s, choice.start_s))
-    if choice.end_s is not None:
-        last = _on_screen(shown_s, choice.end_s)
+        first = max(0, _on_screen(shown_s, start_s))
+    if end_s is not None:
+        last = _on_screen(shown_s, end_s)
     times = shown_s[first : last + 1]
     if not len(times):
         return []
     usual_gap = float(np.median(np.diff(shown_s))) if len(shown_s) > 1 else 0.0
-    if choice.start_s is not None and choice.start_s > shown_s[-1] + usual_gap:
+    if start_s is not None and start_s > shown_s[-1] + usual_gap:
         return []
     duration = float(times[-1] - times[0]) + usual_gap
     count = min(max(int(duration * choice.fps), choice.min_frames), choice.max_frames, len(times))

@@ -5,6 +5,7 @@ knows nothing of which frames are wanted.
 """
 
 import functools
+import io
 import math
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from mlx_model.errors import MediaError
 from mlx_model.media_file import damaged, display_name, gone, read_head, sniff, unknown
-from mlx_model.stills import MAX_PIXELS, open_picture, to_rgb, too_large
+from mlx_model.stills import open_picture, to_rgb
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -25,6 +26,12 @@ _SUFFIXES = frozenset({
     ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp", ".gif",
 })  # fmt: skip
 _MAX_RATE = 1000.0
+# The largest cameras film 8192 x 4320 pixels; a decoder holds many frames at once.
+_MOST_FRAME_PIXELS = 40_000_000
+_MOST_DAMAGED_FRAMES = 8
+# Where a jump should land before its frame: decoders need a few frames to settle.
+_RUN_UP = 16
+_CLOSE_S = 0.002
 # What browsers show for a frame that asks for next to no time.
 _SHORTEST_DELAY_MS = 10
 _USUAL_DELAY_MS = 100
@@ -67,11 +74,16 @@ def open_reader(path: Path) -> FrameReader:
 class FilmReader:
     """Reads films through OpenCV, which turns them upright by their rotation mark."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: io.BufferedIOBase | None = None) -> None:
+        """Reads `source` instead of the file at `path` where it is given."""
         _quieten_opencv()
         self._path = path
-        # An absolute path: a bare name such as "http:x" would be taken for an address.
-        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+        if source is not None:
+            # OpenCV's types name a class of its own for a source, and then refuse it.
+            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [])  # type: ignore[call-overload]
+        else:
+            # An absolute path: a bare name such as "http:x" would be taken for an address.
+            self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise self._nothing_readable()
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -79,17 +91,29 @@ class FilmReader:
         self.frame_count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate = rate if math.isfinite(rate) and 0 < rate <= _MAX_RATE else 0.0
-        if self.width * self.height > MAX_PIXELS:
+        if self.width * self.height > _MOST_FRAME_PIXELS:
             self.close()
-            raise too_large(path)
+            raise _frames_too_large(path)
         if not self.width or not self.height:
             self.close()
             raise self._nothing_readable()
 
     def grab(self) -> float | None:
-        if not self._capture.grab():
+        # A damaged frame looks like the end of the clip; behind it the clip may go on.
+        if not any(self._capture.grab() for _ in range(_MOST_DAMAGED_FRAMES)):
             return None
-        return max(0.0, float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000)
+        return _time_s(self._capture)
+
+    def jump(self, number: int, time_s: float) -> float | None:
+        """Step to the frame with this number, shown at `time_s`, or to the next one that is there.
+
+        The file decides where a jump lands; its time tells whether it did as asked.
+        """
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, max(0, number - _RUN_UP))
+        while (reached_s := self.grab()) is not None:
+            if reached_s > time_s - _CLOSE_S:
+                return reached_s
+        return None
 
     def frame(self) -> Pixels:
         found, image = self._capture.retrieve()
@@ -98,7 +122,8 @@ class FilmReader:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def close(self) -> None:
-        self._capture.release()
+        # Not release(): OpenCV 5.0 lets go of a Python source there without the interpreter's lock.
+        self._capture = cv2.VideoCapture()
 
     def __enter__(self) -> Self:
         return self
@@ -113,6 +138,25 @@ class FilmReader:
             f"{display_name(self._path)} has no pictures that can be read: it is damaged, "
             "incomplete or sound only. Choose another copy."
         )
+
+
+class PacketReader:
+    """Passes over a film's coded frames in the order in which they are stored, decoding none."""
+
+    def __init__(self, path: Path) -> None:
+        _quieten_opencv()
+        as_it_is = [cv2.CAP_PROP_FORMAT, -1]
+        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, as_it_is)
+
+    def grab(self) -> float | None:
+        """When the next one is shown, in seconds; None at the end."""
+        return _time_s(self._capture) if self._capture.grab() else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
 
 
 class AnimationReader:
@@ -130,6 +174,7 @@ class AnimationReader:
             self.close()
             raise damaged(path) from error
         self.width, self.height = self._image.size
+        self._check_size()
         if self.frame_count < 2:
             self.close()
             raise MediaError(
@@ -141,7 +186,10 @@ class AnimationReader:
             return None
         try:
             self._image.seek(self._next)
+            self._check_size()  # a frame may be larger than those before it
             self._image.load()
+        except MediaError:
+            raise
         except EOFError:
             return None
         except Exception as error:  # as above
@@ -160,11 +208,27 @@ class AnimationReader:
     def close(self) -> None:
         self._image.close()
 
+    def _check_size(self) -> None:
+        if self._image.width * self._image.height > _MOST_FRAME_PIXELS:
+            self.close()
+            raise _frames_too_large(self._path)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _time_s(capture: cv2.VideoCapture) -> float:
+    return max(0.0, float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000)
+
+
+def _frames_too_large(path: Path) -> MediaError:
+    return MediaError(
+        f"The frames of {display_name(path)} have more than {_MOST_FRAME_PIXELS // 1_000_000} "
+        "megapixels, which is more than Fireside reads. Make the clip smaller."
+    )
 
 
 @functools.cache

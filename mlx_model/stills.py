@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from mlx_model.errors import MediaError
+from mlx_model.heif_items import item_kinds_are_text
 from mlx_model.media_file import damaged, display_name, gone, read_head, sniff, unknown
 
 Pixels = npt.NDArray[np.uint8]
@@ -85,7 +86,11 @@ def open_picture(path: Path) -> ImageFile.ImageFile:
         raise unknown(path, _SUFFIXES, "picture", "PNG, JPEG, HEIC, WebP, GIF or TIFF")
     _prepare_pillow()
     try:
+        if not item_kinds_are_text(path):
+            raise damaged(path)
         image = Image.open(path, formats=_FORMATS)
+    except MediaError:
+        raise
     except FileNotFoundError as error:
         raise gone(path) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

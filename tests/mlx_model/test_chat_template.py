@@ -1,4 +1,4 @@
-"""Chat templates against transformers, and the sandbox that they run in."""
+"""Chat templates against transformers."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,6 @@ from tests.mlx_model.conversation_cases import CONVERSATIONS, REFUSED
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = json.loads((ROOT / "tests/goldens/prompts/rendered.json").read_text(encoding="utf-8"))
-HELLO = [{"role": "user", "content": "Hello"}]
 MODES = {"off": False, "on": True, "default": None}
 
 
@@ -48,31 +47,6 @@ def test_what_transformers_refuses_is_refused(name: str, template: str) -> None:
 def test_a_template_that_is_none_is_a_checkpoint_error() -> None:
     with pytest.raises(CheckpointError, match="chat template"):
         ChatTemplate("{% for %}")
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "{{ messages.__class__.__mro__ }}",
-        "{{ ''.__class__.__mro__ }}",
-        "{{ raise_exception.__globals__['json'] }}",
-        "{% set _ = messages.append(1) %}{{ messages.append.__self__ }}",
-        "{{ messages.clear() }}",
-        "{% include '/etc/passwd' %}",
-        "{{ 'x' * 10 ** 9 }}",
-        "{% set a = 10 ** 9 * 'x' %}{{ a | length }}",
-        "{% set a = [1] * 10 ** 9 %}{{ a | length }}",
-        "{{ 10 ** 10000000 }}",
-        "{% for i in range(10 ** 9) %}{% endfor %}",
-        "{% for a in range(90000) %}{{ 'x' * 1000 }}{% endfor %}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{{ undefined_name.field }}",
-        "{{ 1 / 0 }}",
-    ],
-)
-def test_a_hostile_template_is_stopped(source: str) -> None:
-    with pytest.raises(PromptError):
-        _ = ChatTemplate(source).render([dict(turn) for turn in HELLO])
 
 
 def test_templates_get_what_transformers_gives_them() -> None:

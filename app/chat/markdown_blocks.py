@@ -17,6 +17,7 @@ _FENCE = re.compile(r"^( *)(`{3,}|~{3,})([^`]*)$")
 _LIST_ITEM = re.compile(r"^( {0,3})([-*+]|\d{1,9}[.)])( |\t|$)")
 _HALF_FENCE = re.compile(r"^ {0,3}(`{1,2}|~{1,2}|`{3,}[^`]*|~{3,}.*)$")
 _HALF_MARKER = re.compile(r"^\s*([-=*+#>|_~]+|\d{1,9}[.)]?)\s*$")
+_HALF_TASK = re.compile(r"^\s*([-*+]|\d{1,9}[.)])\s+\[([ xX]?\]?)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def _dedented(line: str, indent: int) -> str:
 
 
 def _is_half_written(line: str) -> bool:
-    return bool(_HALF_FENCE.match(line) or _HALF_MARKER.match(line))
+    return any(half.match(line) for half in (_HALF_FENCE, _HALF_MARKER, _HALF_TASK))
 
 
 def _closed_emphasis(line: str) -> str:

@@ -4,6 +4,7 @@ Parses with markdown-it (tags are kept as text, never interpreted; pictures are 
 words, never loaded). Appends only: what a document already holds is not touched.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -40,6 +41,10 @@ QUOTE_DEPTH = QTextFormat.Property.UserProperty.value + 1
 IS_RULE = QTextFormat.Property.UserProperty.value + 2
 LIST_MARKER = QTextFormat.Property.UserProperty.value + 3
 IS_CODE = QTextFormat.Property.UserProperty.value + 4
+
+# Markers of list items that are tasks, open and done.
+TASK_OPEN, TASK_DONE = "☐", "☑"
+_TASK = re.compile(r"\[([ xX])\](?:\s|$)")
 
 _HEADING_SCALE = {"h1": 1.4, "h2": 1.2, "h3": 1.07}
 _LINE_SEPARATOR = "\u2028"
@@ -136,14 +141,17 @@ class MarkdownRenderer:
             case "blockquote_close":
                 place.quote_depth -= 1
             case "inline":
-                self._new_block(place)
+                task = _take_task(token) if place.opens_item else ""
+                self._new_block(place, marker=task)
                 self._inline(token, place)
             case "fence" | "code_block":
                 self._code(token.content.rstrip("\n"), place)
             case "hr":
                 self._rule(place)
 
-    def _new_block(self, place: _Place, *, line_px: int = 0, ground: str = "") -> None:
+    def _new_block(
+        self, place: _Place, *, line_px: int = 0, ground: str = "", marker: str = ""
+    ) -> None:
         form = QTextBlockFormat()
         form.setLineHeight(
             line_px or self._theme.line_px(self._role),
@@ -156,7 +164,8 @@ class MarkdownRenderer:
         if place.quote_depth:
             form.setProperty(QUOTE_DEPTH, place.quote_depth)
         if place.opens_item:
-            form.setProperty(LIST_MARKER, place.lists[-1].next_marker(depth))
+            own = place.lists[-1].next_marker(depth)
+            form.setProperty(LIST_MARKER, marker or own)
             place.opens_item = False
         if ground:
             form.setBackground(QBrush(QColor(ground)))
@@ -303,6 +312,16 @@ def _table_cells(
             style = str(token.attrGet("style") or "")
             alignments.append(sides.get(style, Qt.AlignmentFlag.AlignLeft))
     return rows, alignments
+
+
+def _take_task(inline: Token) -> str:
+    """The marker of a list item that is a task, whose brackets are taken out of the text; or ""."""
+    first = inline.children[0] if inline.children else None
+    match = _TASK.match(first.content) if first is not None and first.type == "text" else None
+    if first is None or match is None:
+        return ""
+    first.content = first.content[match.end() :]
+    return TASK_OPEN if match[1] == " " else TASK_DONE
 
 
 def _plain(token: Token) -> str:

@@ -14,13 +14,18 @@ from app.chat.markdown_render import (
     LIST_MARKER,
     QUOTE_DEPTH,
     QUOTE_INDENT_PX,
+    TASK_DONE,
+    TASK_OPEN,
 )
+from app.icons import paint_icon
 from app.theme import Theme
 
 _CHIP_RADIUS = 5
 _CHIP_SIDE_PX = 2.5
 _MARKER_SPACE_PX = 8
+_TASK_SPACE_PX = 4
 _BULLET_RADIUS = 2.3
+_TASK_ICONS = {TASK_OPEN: "square", TASK_DONE: "check-square"}
 
 
 def paint_marks(painter: QPainter, document: QTextDocument, theme: Theme, exposed: QRectF) -> None:
@@ -78,6 +83,12 @@ def _paint_marker(
         painter.setPen(QColor(theme.colours.dim))
         left = text_left - _MARKER_SPACE_PX + 2 - metrics.horizontalAdvance(marker)
         painter.drawText(QPointF(left, base_line), marker)
+        return
+    if marker in _TASK_ICONS:
+        side = round(metrics.ascent()) + 2
+        top = base_line - (metrics.capHeight() + side) / 2
+        box = QRectF(text_left - side - _TASK_SPACE_PX, round(top), side, side)
+        paint_icon(painter, _TASK_ICONS[marker], theme.colours.dim, box)
         return
     centre = QPointF(text_left - LIST_INDENT_PX / 2 - 1, base_line - metrics.xHeight() / 2)
     painter.setPen(QColor(theme.colours.dim))

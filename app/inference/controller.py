@@ -5,6 +5,7 @@ connected to its signals.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ State = Literal["closed", "loading", "idle", "replying"]
 
 # The window takes what has arrived this often: 40 times a second.
 DRAIN_INTERVAL_MS = 25
+# Where taking it is slow, as at the end of a paragraph as long as a book, it rests this many times
+# as long as it took: painting takes about as long again, and the rest is for the person's keys.
+_REST = 2
 # A stopped reply may still tell its figures for this long; after that the window stops waiting.
 STOP_PATIENCE_MS = 150
 
@@ -112,6 +116,7 @@ class ReplyController(QObject):
 
         self._buffer = TokenBuffer()
         self._last_drain = 0.0
+        self._rest_ms = float(DRAIN_INTERVAL_MS)
         self._drain_timer = QTimer(self)
         self._drain_timer.setSingleShot(True)
         self._drain_timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -226,19 +231,21 @@ class ReplyController(QObject):
     def on_output_waiting(self) -> None:
         """The buffer has content: take it now, or when the last drain is long enough ago."""
         since_ms = (time.monotonic() - self._last_drain) * 1000
-        if since_ms >= DRAIN_INTERVAL_MS:
+        if since_ms >= self._rest_ms:
             self.drain()
         elif not self._drain_timer.isActive():
-            self._drain_timer.start(max(1, int(DRAIN_INTERVAL_MS - since_ms)))
+            self._drain_timer.start(max(1, math.ceil(self._rest_ms - since_ms)))
 
     @Slot()
     def drain(self) -> None:
         """Hand out what has arrived for the current reply, and drop the rest."""
         self._drain_timer.stop()
-        self._last_drain = time.monotonic()
+        began = time.monotonic()
         for reply_id, event in self._buffer.drain():
             if self._reply is not None and reply_id == self._reply.job.reply_id:
                 self._hand_out(self._reply, event)
+        self._last_drain = time.monotonic()
+        self._rest_ms = max(DRAIN_INTERVAL_MS, _REST * 1000 * (self._last_drain - began))
 
     @Slot(int, object)
     def on_reply_finished(self, reply_id: int, finished: Finished) -> None:

@@ -1,4 +1,4 @@
-"""The program as `app.__main__` runs it, left at a given moment; run by test_quitting.py.
+"""The program as `app.program` runs it, left at a given moment; run by test_quitting.py.
 
 python -m tests.app.leaving_program MOMENT HOME, where MOMENT is "loading", "looking", or a number
 of ms after the first word of a long reply.

@@ -296,3 +296,31 @@ def test_closing_gives_up_on_an_engine_that_never_listens(qtbot: QtBot) -> None:
     assert not controller.close(50)
     release.set()
     assert controller.close(10_000)
+
+
+def test_a_window_that_draws_slowly_gets_time_for_other_things(
+    make_controller: MakeController, qtbot: QtBot
+) -> None:
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        while not cancel.is_set():
+            yield TextDelta("more ")
+            time.sleep(0.001)
+        yield finished("cancelled")
+
+    controller, _ = opened(make_controller, script, qtbot)
+    rests: list[float] = []
+    ended: list[float] = []
+
+    def draw_slowly(text: str) -> None:
+        if ended:
+            rests.append(time.monotonic() - ended[-1])
+        time.sleep(0.03)
+        ended.append(time.monotonic())
+
+    controller.text_arrived.connect(draw_slowly)
+    controller.start_reply(NEXT)
+    qtbot.waitUntil(lambda: len(rests) >= 5, timeout=20_000)
+    controller.stop()
+    qtbot.waitUntil(lambda: controller.state == "idle", timeout=20_000)
+    # No upper bound: a busy machine may rest longer.
+    assert min(rests[:5]) > 0.05, "twice as long as drawing took"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import choose_mode
+from app.program import choose_mode
 from app.resources import SAMPLES_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +101,20 @@ def test_ctrl_c_and_a_polite_kill_leave_cleanly(tmp_path: Path, number: int) -> 
     program.process.send_signal(number)
     assert program.wait() == 0
     assert "Traceback" not in program.printed
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="sees imports through /proc")
+@pytest.mark.parametrize("library", ["libshiboken", "libQt6Widgets"])
+def test_ctrl_c_during_the_imports_is_quiet(tmp_path: Path, library: str) -> None:
+    program = Program(tmp_path)
+    maps = Path(f"/proc/{program.process.pid}/maps")
+    end = time.monotonic() + 60
+    while library not in maps.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    program.process.send_signal(signal.SIGINT)
+    assert program.wait() == 130
+    assert program.printed == ""
 
 
 def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pytestqt.qtbot import QtBot
 
 from app.chat.code_block import CodeBlock
 from app.chat.markdown_blocks import MarkdownBlock
-from app.chat.markdown_render import LIST_MARKER
+from app.chat.markdown_render import LIST_MARKER, TASK_DONE, TASK_OPEN
 from app.chat.markdown_view import MarkdownView
 from app.chat.text_block import TextBlock
 from app.theme import DARK, LIGHT
@@ -123,6 +123,30 @@ def test_no_file_is_read_because_a_text_names_it(view: MarkdownView, tmp_path: P
     block = show(view, "words")
     kind = QTextDocument.ResourceType.ImageResource.value
     assert not block.document().resource(kind, QUrl.fromLocalFile(str(path)))
+
+
+def markers_of(block: TextBlock) -> list[str]:
+    markers = []
+    line = block.document().begin()
+    while line.isValid():
+        markers.append(line.blockFormat().stringProperty(LIST_MARKER))
+        line = line.next()
+    return markers
+
+
+def test_tasks_have_a_box_in_place_of_brackets(view: MarkdownView) -> None:
+    block = show(view, "- [ ] one **b**\n- [x] two\n- three [ ] 3\n  - [X] four\n\n[ ] five\n")
+    assert markers_of(block) == [TASK_OPEN, TASK_DONE, "•", TASK_DONE, ""]
+    assert block.toPlainText().split("\n") == ["one b", "two", "three [ ] 3", "four", "[ ] five"]
+    block.grab()
+
+
+def test_half_written_brackets_do_not_flash_by(view: MarkdownView) -> None:
+    for character in "- [ ] one\n- [x] two":
+        view.append(character)
+        assert "[" not in view.tail_text.toPlainText()
+        assert "]" not in view.tail_text.toPlainText()
+    assert view.tail_text.toPlainText() == "one\ntwo"
 
 
 def test_emphasis_lists_and_tables_are_drawn(view: MarkdownView) -> None:

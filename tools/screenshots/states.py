@@ -51,6 +51,10 @@ Three things follow:
    - with its number
    - and its text
 
+- [x] Read it once
+- [ ] Say which line is wrong, in a sentence that is long enough to need a second row on the page
+- [ ] Measure
+
 | Lines | Before | After |
 |---|---:|---:|
 | 1,000 | 0.4 s | 0.01 s |

@@ -1,13 +1,12 @@
 """The one place that builds the program's objects and connects their signals."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from app.garbage import GarbageCollector
 from app.inference.controller import ReplyController
 from app.inference.inspector import Inspector
-from app.inference.worker import ReplyEngine, open_engine
+from app.inference.worker import Opener, open_engine
 from app.main_window import MainWindow
 from app.resources import SAMPLES_DIR
 from app.session import ChatSession, Suggestion
@@ -33,7 +32,7 @@ class Composition:
         self,
         model_folder: Path,
         data_folder: Path,
-        opener: Callable[[Path], ReplyEngine] = open_engine,
+        opener: Opener = open_engine,
     ) -> None:
         self._model_folder = model_folder
         self.garbage = GarbageCollector()

@@ -7,7 +7,7 @@ connected to its signals.
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,14 @@ from app.inference.wording import (
     progress_fraction,
     progress_sentence,
 )
-from app.inference.worker import InferenceWorker, ModelCard, ReplyEngine, ReplyJob, open_engine
+from app.inference.worker import (
+    InferenceWorker,
+    ModelCard,
+    Opener,
+    OpenJob,
+    ReplyJob,
+    open_engine,
+)
 from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats, TextDelta, ThinkingDelta
 
 _log = logging.getLogger("fireside.inference")
@@ -102,12 +109,13 @@ class ReplyController(QObject):
 
     def __init__(
         self,
-        opener: Callable[[Path], ReplyEngine] = open_engine,
+        opener: Opener = open_engine,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._model_state: Literal["closed", "loading", "open"] = "closed"
         self._card: ModelCard | None = None
+        self._opening: OpenJob | None = None
         self._reply: _Reply | None = None
         self._replies_begun = 0
         self._told_state: State = "closed"
@@ -161,7 +169,8 @@ class ReplyController(QObject):
         """Load the model in `folder`; `model_opened` or `model_failed` follows."""
         self._model_state = "loading"
         self._card = None
-        self._open_requested.emit(folder)
+        self._opening = OpenJob(folder)
+        self._open_requested.emit(self._opening)
         self._tell_state()
 
     def start_reply(self, turns: Sequence[Turn]) -> None:
@@ -200,6 +209,8 @@ class ReplyController(QObject):
         if self._closed:
             return True
         self._leaving = True
+        if self._opening is not None:
+            self._opening.cancel.set()
         self.abandon()
         self._drain_timer.stop()
         self._close_requested.emit()

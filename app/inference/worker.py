@@ -70,12 +70,26 @@ class ReplyJob:
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
-def open_engine(folder: Path) -> ReplyEngine:
-    """Load the model in `folder`. Call on the inference thread, which is where MLX is imported."""
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """One model to load: its folder, and the event that gives it up."""
+
+    folder: Path
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+Opener = Callable[[Path, threading.Event], ReplyEngine]
+
+
+def open_engine(folder: Path, cancel: threading.Event) -> ReplyEngine:
+    """Load the model in `folder`. Call on the inference thread, which is where MLX is imported.
+
+    Raises some exception soon after `cancel` is set.
+    """
     step_back()
     from mlx_model import Engine
 
-    return Engine.load(folder)
+    return Engine.load(folder, cancel=cancel)
 
 
 def step_back() -> None:
@@ -105,9 +119,7 @@ class InferenceWorker(QObject):
     reply_finished = Signal(int, object)
     reply_failed = Signal(int, str)
 
-    def __init__(
-        self, buffer: TokenBuffer, opener: Callable[[Path], ReplyEngine] = open_engine
-    ) -> None:
+    def __init__(self, buffer: TokenBuffer, opener: Opener = open_engine) -> None:
         super().__init__()
         self._buffer = buffer
         self._opener = opener
@@ -115,13 +127,15 @@ class InferenceWorker(QObject):
         self._why_no_engine = "No model is open yet."
 
     @Slot(object)
-    def open_model(self, folder: Path) -> None:
-        """Load the model in `folder` in place of the one that is open."""
+    def open_model(self, job: OpenJob) -> None:
+        """Load a model in place of the one that is open."""
         self._engine = None
         try:
-            engine = self._opener(folder)
+            engine = self._opener(job.folder, job.cancel)
             card = ModelCard(engine.name, engine.note, engine.is_demo)
         except Exception as error:  # noqa: BLE001 - a slot has nobody above it to catch anything
+            if job.cancel.is_set():  # nobody wants to know any more
+                return
             self._why_no_engine = _sentence(error)
             self.model_failed.emit(self._why_no_engine)
             return

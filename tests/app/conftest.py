@@ -2,6 +2,7 @@
 
 import gc
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def make_controller(qapp: object) -> Iterator[Callable[[ScriptedEngine], ReplyCo
     made: list[ReplyController] = []
 
     def make(engine: ScriptedEngine) -> ReplyController:
-        def open_scripted(folder: Path) -> ScriptedEngine:
+        def open_scripted(folder: Path, cancel: threading.Event) -> ScriptedEngine:
             return engine
 
         controller = ReplyController(open_scripted)
@@ -48,7 +49,7 @@ def make_composition(
     def make(script: Script) -> tuple[Composition, ScriptedEngine]:
         engine = ScriptedEngine(script)
 
-        def open_scripted(folder: Path) -> ScriptedEngine:
+        def open_scripted(folder: Path, cancel: threading.Event) -> ScriptedEngine:
             return engine
 
         composition = Composition(DEMO_MODEL_DIR, tmp_path / "data", open_scripted)

@@ -1,7 +1,7 @@
 """The program as `app.program` runs it, left at a given moment; run by test_quitting.py.
 
-python -m tests.app.leaving_program MOMENT HOME, where MOMENT is "loading", "looking", or a number
-of ms after the first word of a long reply.
+python -m tests.app.leaving_program MOMENT HOME, where MOMENT is "loading", "waiting", "looking", or
+a number of ms after the first word of a long reply.
 """
 
 import os
@@ -24,6 +24,9 @@ def leave_at(moment: str, composition: Composition, application: QApplication) -
     if moment == "loading":
         # In the event loop's first round: on a slow machine a moment later would be too late.
         QTimer.singleShot(0, window, window.close)
+        return
+    if moment == "waiting":
+        QTimer.singleShot(0, window, lambda: (ask(window, QUESTION), window.close()))
         return
     if moment == "looking":
         controller.progress_changed.connect(

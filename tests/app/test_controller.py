@@ -219,7 +219,7 @@ def test_a_question_asked_while_the_model_loads_waits_for_it(qtbot: QtBot) -> No
         yield TextDelta("hello")
         yield finished()
 
-    def opener(folder: Path) -> ScriptedEngine:
+    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
         loaded.wait(10)
         return ScriptedEngine(script)
 
@@ -239,7 +239,7 @@ def test_a_question_asked_while_the_model_loads_waits_for_it(qtbot: QtBot) -> No
 
 
 def test_a_model_that_does_not_load_is_told_in_a_sentence(qtbot: QtBot) -> None:
-    def opener(folder: Path) -> ScriptedEngine:
+    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
         raise MediaError("No model here.")
 
     controller = ReplyController(opener)
@@ -248,6 +248,22 @@ def test_a_model_that_does_not_load_is_told_in_a_sentence(qtbot: QtBot) -> None:
     assert failed.args == ["No model here."]
     assert controller.state == "closed"
     assert controller.close(10_000)
+
+
+def test_closing_gives_up_the_model_that_is_loading(qapp: object) -> None:
+    given_up = threading.Event()
+
+    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
+        if cancel.wait(30):
+            given_up.set()
+            raise RuntimeError("given up")
+        raise AssertionError("nobody gave it up")
+
+    controller = ReplyController(opener)
+    controller.open_model(Path("anywhere"))
+    controller.start_reply(FIRST)
+    assert controller.close(20_000)
+    assert given_up.is_set()
 
 
 def test_two_replies_at_once_are_refused(make_controller: MakeController, qtbot: QtBot) -> None:
@@ -289,7 +305,7 @@ def test_closing_gives_up_on_an_engine_that_never_listens(qtbot: QtBot) -> None:
         release.wait(10)
         yield finished()
 
-    controller = ReplyController(lambda folder: ScriptedEngine(script))
+    controller = ReplyController(lambda folder, cancel: ScriptedEngine(script))
     controller.open_model(Path("anywhere"))
     with qtbot.waitSignal(controller.text_arrived):
         controller.start_reply(FIRST)

@@ -16,21 +16,21 @@ from pytestqt.qtbot import QtBot
 
 from app.composition import Composition
 from app.conversation.message import ChatMessage
-from app.inference.worker import ReplyEngine, open_engine
+from app.inference.worker import Opener, open_engine
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from app.terminal.tour_steps import TOUR, is_right
 from tools.bench.long_reply import QUESTION, open_talkative
 
 ROOT = Path(__file__).resolve().parents[2]
-OpenProgram = Callable[[Callable[[Path], ReplyEngine]], Composition]
+OpenProgram = Callable[[Opener], Composition]
 
 
 @pytest.fixture
 def open_program(qtbot: QtBot, tmp_path: Path) -> Iterator[OpenProgram]:
     made: list[Composition] = []
 
-    def make(opener: Callable[[Path], ReplyEngine]) -> Composition:
+    def make(opener: Opener) -> Composition:
         composition = Composition(DEMO_MODEL_DIR, tmp_path / "data", opener)
         qtbot.addWidget(composition.window)
         made.append(composition)

@@ -43,7 +43,7 @@ class SlowModel:
         self.error: CheckpointError | None = None
         self.there = threading.Event()
 
-    def open(self, folder: Path) -> ReplyEngine:
+    def open(self, folder: Path, cancel: threading.Event) -> ReplyEngine:
         assert self.there.wait(30)
         if self.error is not None:
             raise self.error

@@ -47,8 +47,9 @@ def test_in_the_middle_of_a_reply_many_times(tmp_path: Path, after_ms: int) -> N
     check(leave(str(after_ms), tmp_path), tmp_path)
 
 
-def test_while_the_model_is_loading(tmp_path: Path) -> None:
-    check(leave("loading", tmp_path), tmp_path)
+@pytest.mark.parametrize("moment", ["loading", "waiting"])
+def test_while_the_model_is_loading(tmp_path: Path, moment: str) -> None:
+    check(leave(moment, tmp_path), tmp_path)
 
 
 def test_while_a_clip_is_being_looked_at(tmp_path: Path) -> None:

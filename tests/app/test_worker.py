@@ -8,9 +8,16 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.inference.token_buffer import TokenBuffer
-from app.inference.worker import InferenceWorker, ModelCard, ReplyJob
+from app.inference.worker import (
+    InferenceWorker,
+    ModelCard,
+    OpenJob,
+    ReplyJob,
+)
+from app.resources import DEMO_MODEL_DIR
+from mlx_model import Engine
 from mlx_model.errors import CheckpointError, MediaError
-from mlx_model.events import Event, Finished, TextDelta
+from mlx_model.events import Event, Finished, ReplyStats, TextDelta
 from mlx_model.messages import Message, ReplyRequest
 from tests.app.scripted_engine import Script, ScriptedEngine, finished
 
@@ -32,9 +39,9 @@ class Heard:
 def open_worker(script: Script) -> tuple[InferenceWorker, TokenBuffer, Heard]:
     engine = ScriptedEngine(script)
     buffer = TokenBuffer()
-    worker = InferenceWorker(buffer, lambda folder: engine)
+    worker = InferenceWorker(buffer, lambda folder, cancel: engine)
     heard = Heard(worker)
-    worker.open_model(Path("anywhere"))
+    worker.open_model(OpenJob(Path("anywhere")))
     assert heard.signals == [("opened", ModelCard("Scripted", "for tests", True))]
     heard.signals.clear()
     return worker, buffer, heard
@@ -109,13 +116,13 @@ def test_an_engine_that_never_finishes_is_a_failure(qtbot: QtBot) -> None:
 
 
 def test_a_reply_without_a_model_says_why_there_is_none(qtbot: QtBot) -> None:
-    def opener(folder: Path) -> ScriptedEngine:
+    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
         raise CheckpointError(f"The folder {folder} holds no model.")
 
     worker = InferenceWorker(TokenBuffer(), opener)
     heard = Heard(worker)
     worker.start_reply(ReplyJob(1, MESSAGES))
-    worker.open_model(Path("empty"))
+    worker.open_model(OpenJob(Path("empty")))
     worker.start_reply(ReplyJob(2, MESSAGES))
     assert heard.signals == [
         ("failed", 1, "No model is open yet."),
@@ -139,3 +146,30 @@ def test_the_worker_goes_on_after_a_failure(qtbot: QtBot) -> None:
     worker.start_reply(ReplyJob(1, MESSAGES))
     worker.start_reply(ReplyJob(2, MESSAGES))
     assert [signal[:2] for signal in heard.signals] == [("failed", 1), ("finished", 2)]
+
+
+def test_a_job_that_was_stopped_before_its_turn_is_never_read() -> None:
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        raise AssertionError("nobody wants this any more")
+        yield
+
+    worker, buffer, heard = open_worker(script)
+    job = ReplyJob(3, MESSAGES)
+    job.cancel.set()
+    worker.start_reply(job)
+    assert buffer.drain() == []
+    assert heard.signals[-1] == ("finished", 3, Finished("cancelled", ReplyStats()))
+
+
+def test_a_model_that_is_given_up_while_it_loads_is_nothing_to_tell(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = InferenceWorker(
+        TokenBuffer(), lambda folder, cancel: Engine.load(folder, cancel=cancel)
+    )
+    heard = Heard(worker)
+    job = OpenJob(DEMO_MODEL_DIR)
+    job.cancel.set()
+    worker.open_model(job)
+    assert heard.signals == []
+    assert not caplog.records

@@ -171,10 +171,10 @@ def row(name: str, values_ms: list[float]) -> str:
     return f"{name:<28} {len(values_ms):>7,} {p50:>8.1f} {p95:>8.1f} {p99:>8.1f} {longest:>8.1f}"
 
 
-def open_behind_the_window(folder: Path) -> Engine:
+def open_behind_the_window(folder: Path, cancel: threading.Event) -> Engine:
     """The talkative model with the priority that the program gives to its own."""
     step_back()
-    return open_talkative(folder)
+    return open_talkative(folder, cancel)
 
 
 def measure(composition: Composition, model: Path, seconds: float, stops: int) -> list[str]:

@@ -15,9 +15,9 @@ from mlx_model import Engine, Message, ReplyRequest
 QUESTION = "Describe everything that you can think of."
 
 
-def open_talkative(folder: Path) -> Engine:
+def open_talkative(folder: Path, cancel: threading.Event | None = None) -> Engine:
     """Load the model in `folder`; its replies are plain text up to the limit of tokens."""
-    engine = Engine.load(folder)
+    engine = Engine.load(folder, cancel=cancel)
     engine.processor.vocab_size_used = min(engine.processor.stop_token_ids)
     return engine
 

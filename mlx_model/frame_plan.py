@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 # Containers round times; a frame due this soon counts as shown.
 _ROUNDING_S = 0.002
+_MOST_DOUBLINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ def plan_by_time(times_s: Sequence[float], choice: FrameChoice) -> list[int]:
     """Frame numbers of a clip whose frames are shown at `times_s`, for rates that vary.
 
     Moments are spread evenly over the time; each takes the frame on screen then, and none is
-    taken twice. Where that leaves fewer than the minimum, frames are counted off instead.
+    taken twice. Where long stills leave fewer than the minimum, the moments move closer together;
+    where that does not help either, frames are counted off instead.
     """
     start_s, end_s = choice.start_s, choice.end_s
     if not times_s or (start_s is not None and end_s is not None and start_s > end_s):
@@ -67,10 +69,14 @@ def plan_by_time(times_s: Sequence[float], choice: FrameChoice) -> list[int]:
         return []
     duration = float(times[-1] - times[0]) + usual_gap
     count = min(max(int(duration * choice.fps), choice.min_frames), choice.max_frames, len(times))
-    moments = np.linspace(times[0], times[-1], count)
-    numbers = np.unique([_on_screen(times, moment) for moment in moments])
-    if len(numbers) < min(choice.min_frames, len(times)):
-        numbers = np.linspace(0, len(times) - 1, count).round()
+    fewest = min(choice.min_frames, len(times))
+    for moment_count in (count * 2**doubling for doubling in range(_MOST_DOUBLINGS)):
+        moments = np.linspace(times[0], times[-1], moment_count)
+        numbers = np.unique([_on_screen(times, moment) for moment in moments])
+        if len(numbers) >= fewest:
+            break
+    if not fewest <= len(numbers) <= count:
+        numbers = np.linspace(0, len(times) - 1, fewest).round()
     return [first + int(number) for number in numbers]
 
 

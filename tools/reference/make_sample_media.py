@@ -28,11 +28,11 @@ def ffmpeg(*arguments: str) -> None:
     subprocess.run([*FFMPEG, *arguments], check=True)
 
 
-def write_frames(folder: Path, count: int, turned: bool = False) -> str:
-    """Numbered PNG files; `turned` lays them on their side, as a phone's sensor does."""
+def write_frames(folder: Path, count: int, turned: int = 0) -> str:
+    """Numbered PNG files, `turned` by so many degrees to the right, as a phone's sensor does."""
     for number in range(count):
-        frame = numbered_frame(number)
-        Image.fromarray(np.rot90(frame, -1) if turned else frame).save(folder / f"{number:03}.png")
+        frame = np.rot90(numbered_frame(number), -(turned // 90))
+        Image.fromarray(np.ascontiguousarray(frame)).save(folder / f"{number:03}.png")
     return str(folder / "%03d.png")
 
 
@@ -42,16 +42,29 @@ def steady(name: str, rate: str, count: int, *codec: str) -> None:
         ffmpeg("-framerate", rate, "-i", pattern, *codec, str(FOLDER / name))
 
 
-def rotated() -> None:
-    """Stored on its side, with the mark that tells players to turn it."""
+def rotated(name: str, degrees: int, count: int) -> None:
+    """Stored turned, with the mark that tells players to turn it back."""
     with tempfile.TemporaryDirectory() as folder:
-        pattern = write_frames(Path(folder), 30, turned=True)
+        pattern = write_frames(Path(folder), count, turned=degrees)
         flat = str(Path(folder) / "flat.mp4")
         ffmpeg("-framerate", "15", "-i", pattern, *H264, flat)
         ffmpeg(
-            *("-i", flat, "-c", "copy", "-metadata:s:v", "rotate=90"),
-            str(FOLDER / "rotated.mp4"),
+            *("-i", flat, "-c", "copy", "-metadata:s:v", f"rotate={degrees}"),
+            str(FOLDER / name),
         )
+
+
+def key_frames() -> None:
+    """Key frames of every kind, 12 frames apart; and a cut that begins between two of them."""
+    kinds = {
+        "key_frames.mp4": ("-bf", "2", "-x264-params", "keyint=12:scenecut=0"),
+        "open_groups.mp4": ("-bf", "3", "-x264-params", "keyint=12:scenecut=0:open-gop=1"),
+        "refresh.mp4": ("-bf", "0", "-x264-params", "keyint=24:scenecut=0:intra-refresh=1"),
+    }
+    for name, options in kinds.items():
+        steady(name, "30", 96, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "32", *options)
+    whole, cut = str(FOLDER / "key_frames.mp4"), str(FOLDER / "trimmed.mp4")
+    ffmpeg("-ss", "1.02", "-t", "1.6", "-i", whole, "-c", "copy", cut)
 
 
 def uneven() -> None:
@@ -81,8 +94,11 @@ def main() -> None:
     steady("h264.mp4", "25", 100, *H264, "-movflags", "+faststart")
     steady("hevc.mov", "30000/1001", 60, *HEVC)
     steady("vp9.webm", "24", 48, "-c:v", "libvpx-vp9", "-crf", "40", "-b:v", "0")
-    rotated()
+    rotated("rotated.mp4", 90, 30)
+    rotated("rotated180.mp4", 180, 12)
+    rotated("rotated270.mp4", 270, 12)
     uneven()
+    key_frames()
     ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", "-b:a", "32k", str(FOLDER / "sound.m4a"))
     stills()
     for file in sorted(FOLDER.iterdir()):

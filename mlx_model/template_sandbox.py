@@ -18,7 +18,6 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
-from functools import wraps
 from types import BuiltinMethodType, CodeType, MethodType
 from typing import Any, NoReturn
 
@@ -225,9 +224,9 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         self, name: str, function: Callable[..., Any], instant: Container[str]
     ) -> Callable[..., Any]:
         """A filter or test that is paid for."""
-        first = 1 if hasattr(function, "jinja_pass_arg") else 0  # jinja2's own argument, if any
+        given = getattr(function, "jinja_pass_arg", None)  # jinja2's own first argument, if any
+        first = 0 if given is None else 1
 
-        @wraps(function)
         def paid(*args: Any, **kwargs: Any) -> Any:
             self.budget.spend(_STEPS_A_CALL)
             if name in instant:
@@ -239,6 +238,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             self.budget.spend_on(result, deep=False)
             return result
 
+        if given is not None:
+            vars(paid)["jinja_pass_arg"] = given
         return paid
 
     # What `_Metering` puts into a template. They take the context, for jinja2 never works out at

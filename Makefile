@@ -80,11 +80,13 @@ demo-table:
 	@$(SETUP)/environment.py run
 	$(PYTHON) -m tools.train_demo.evaluate assets/demo_model --scenes 1000
 
-# How late the window's event loop is while an answer streams.
+# How late the window's event loop is while an answer streams, and how long a large picture goes on
+# being looked at after Stop.
 bench:
 	@$(SETUP)/preflight.py --offscreen
 	@$(SETUP)/environment.py run
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m tools.bench.event_loop_delay
+	$(PYTHON) -m tools.bench.cancel_while_looking
 
 screenshots:
 	@$(SETUP)/preflight.py --offscreen

@@ -21,11 +21,12 @@ from mlx_model.vision_work import RowWork, cuts, frame_work, row_work
 
 # Some of the patches of a picture or clip, as [rows, patch width].
 PatchRows = Callable[[slice], mx.array]
-# The work of one step and the arrays, not yet evaluated, that it makes.
+# The work of one step and the arrays, not yet evaluated, that it makes. A step that only gets hold
+# of memory counts as no work but takes its time: it is a piece of its own.
 Step = tuple[int, Sequence[mx.array]]
 # Makes arrays of some rows of a frame; `InRows` has it make those of all rows, cut by cut, and
 # joins them, given the work of one row.
-RowFunction = Callable[[slice], Sequence[mx.array]]
+RowFunction = Callable[[slice], list[mx.array]]
 InRows = Callable[[RowFunction, int], Generator[Step, None, list[mx.array]]]
 
 _NORM_EPS = 1e-6
@@ -189,7 +190,7 @@ class VisionModel(nn.Module):
         """
         work, made = 0, list[mx.array]()
         for step_work, arrays in self._steps(rows, grid, piece_work):
-            if made and work + step_work > piece_work:
+            if made and (not work or not step_work or work + step_work > piece_work):
                 mx.eval(made)
                 yield work
                 work, made = 0, []
@@ -215,7 +216,8 @@ class VisionModel(nn.Module):
             frames = min(together, groups - first)
             steps = self._frame_steps(rows, first, (frames, height, width), budget)
             tokens.append((yield from steps))
-        yield 0, [_joined(tokens)]
+        if len(tokens) > 1:
+            yield 0, [_joined(tokens)]
 
     def _frame_steps(
         self, rows: PatchRows, first: int, grid: tuple[int, int, int], budget: int
@@ -231,9 +233,14 @@ class VisionModel(nn.Module):
             whole: list[mx.array] = []
             for part in cuts(area, frames * work_of_row, budget, merge**2):
                 made = make(part)
-                whole = whole or [_room_for(rows, part, area) for rows in made]
-                for number, rows in enumerate(made):
-                    whole[number] = _written(whole[number], rows, part)
+                if part == slice(0, area):
+                    yield frames * area * work_of_row, made
+                    return made
+                for rows in made[len(whole) :]:  # before the first part is put into them
+                    whole.append(_room_for(rows, part, area))
+                    yield 0, whole[-1:]
+                for rows, room in zip(made, whole, strict=True):
+                    _put(rows, room, part)
                 yield frames * (part.stop - part.start) * work_of_row, whole
             return whole
 
@@ -322,16 +329,12 @@ def _room_for(rows: mx.array, part: slice, area: int) -> mx.array:
     return mx.zeros((*before, count * area // (part.stop - part.start), width), rows.dtype)
 
 
-def _written(whole: mx.array, rows: mx.array, part: slice) -> mx.array:
-    """`whole` with `rows` in the place of `part`: written there, since nobody else holds `whole`.
-
-    Joining the rows at the end would need the memory twice.
+def _put(rows: mx.array, room: mx.array, part: slice) -> None:
+    """Write the rows of `part` into `room`, in place: joining them in the end would need the memory
+    twice.
     """
-    if rows.shape == whole.shape:
-        return rows
     first = part.start * rows.shape[-2] // (part.stop - part.start)
-    whole[..., first : first + rows.shape[-2], :] = rows
-    return whole
+    room[..., first : first + rows.shape[-2], :] = rows
 
 
 def _joined(parts: Sequence[mx.array]) -> mx.array:

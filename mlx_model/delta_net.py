@@ -42,7 +42,7 @@ def grouped_conv(window: mx.array, weight: mx.array) -> mx.array:
 
 def shifted_products(window: mx.array, weight: mx.array) -> mx.array:
     """The same by elementwise products, which the CPU backend does much faster."""
-    taps = weight[:, 0].T  # [kernel, C]
+    taps = weight[:, 0].T.astype(mx.float32)  # [kernel, C]
     kernel = taps.shape[0]
     tokens = window.shape[1] - kernel + 1
     if tokens == 1:
@@ -104,7 +104,7 @@ class GatedDeltaNet(nn.Module):
             tail = mx.zeros((1, self.kernel - 1, mixed.shape[-1]), mixed.dtype)
         window = mx.concatenate([tail, mixed], axis=1)
         cache.conv_tail = window[:, tokens:]
-        activated = silu(self.conv1d(window)).astype(mx.float32)
+        activated = silu(self.conv1d(window).astype(mx.float32))
         both, values = mx.split(activated, [2 * self.key_heads * self.key_dim], axis=-1)
         both = unit_length(both.reshape(1, tokens, 2 * self.key_heads, self.key_dim))
         queries, keys = mx.split(both, 2, axis=2)

@@ -99,4 +99,5 @@ def silu(x: mx.array) -> mx.array:
         fused: mx.array = nn.silu(x)
         return fused
     # Half the time of x * sigmoid(x) on the CPU backend, once there are many elements.
-    return x / (1.0 + mx.exp(-x))
+    precise = x.astype(mx.float32)
+    return (precise / (1.0 + mx.exp(-precise))).astype(x.dtype)

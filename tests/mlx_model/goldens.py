@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,28 @@ import mlx.core as mx
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from mlx_model.model import Model
+from mlx_model.weights import load_model
+from tests.mlx_model.golden_versions import PLAIN, change
+
 GOLDENS = Path(__file__).parents[1] / "goldens"
 VARIANTS = ("tied", "untied")
+# How far fp32 logits may be from the reference's, as a part of the largest.
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs of one case and what the reference makes of them; arrays that it lacks are None."""
+    """Inputs of one case and what the reference makes of them; arrays that it lacks are None.
+
+    `version` says how the weights are changed (golden_versions.py), `turns` where a conversation
+    would have read so far.
+    """
 
     input_ids: np.ndarray
     prompt_tokens: int
+    version: str
+    turns: tuple[int, ...]
     position_ids: np.ndarray
     logits: np.ndarray
     pixel_values: np.ndarray | None
@@ -42,12 +56,24 @@ class Golden:
 
 
 def read_golden(variant: str, case: str) -> Golden:
+    arrays = _arrays(variant)
+    found: dict[str, Any] = {
+        key.split("/")[1]: array for key, array in arrays.items() if key.split("/")[0] == case
+    }
+    for name, plain in (
+        ("prompt_tokens", int),
+        ("version", str),
+        ("turns", tuple),
+    ):
+        if name in found:
+            found[name] = plain(found[name])
+    return Golden(**{name: found.get(name) for name in Golden.__dataclass_fields__})
+
+
+@cache
+def _arrays(variant: str) -> dict[str, np.ndarray]:
     with np.load(GOLDENS / variant / "cases.npz") as arrays:
-        found = {
-            key.split("/")[1]: arrays[key] for key in arrays.files if key.split("/")[0] == case
-        }
-    fields = {name: found.get(name) for name in Golden.__dataclass_fields__}
-    return Golden(**{**fields, "prompt_tokens": int(found["prompt_tokens"])})
+        return {key: arrays[key] for key in arrays.files}
 
 
 def relative_error(found: mx.array | np.ndarray, expected: mx.array | np.ndarray) -> float:
@@ -78,3 +104,19 @@ def copy_checkpoint(variant: str, folder: Path) -> Checkpoint:
         shutil.copyfile(GOLDENS / variant / name, folder / name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return Checkpoint(folder, config, load_file(folder / "model.safetensors"))
+
+
+def change_weights(checkpoint: Checkpoint, version: str) -> None:
+    """Turn the plain weights into those of `version`."""
+    for name, tensor in checkpoint.tensors.items():
+        factor, offset = np.float32(change(version, name))
+        checkpoint.tensors[name] = tensor * factor + offset
+
+
+@cache
+def golden_model(variant: str, version: str = PLAIN, dtype: mx.Dtype | None = None) -> Model:
+    """A golden checkpoint in the given version, loaded as every checkpoint is."""
+    with tempfile.TemporaryDirectory() as name:
+        checkpoint = copy_checkpoint(variant, Path(name))
+        change_weights(checkpoint, version)
+        return load_model(checkpoint.save(), dtype)

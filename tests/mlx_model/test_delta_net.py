@@ -1,6 +1,9 @@
 """The delta rule against its own definition, written out token by token in float64."""
 
+import math
+
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -16,6 +19,7 @@ from mlx_model.delta_net import (
     unit_length,
 )
 from mlx_model.layers import on_metal
+from mlx_model.weights import load_model
 from tests.mlx_model.goldens import GOLDENS, relative_error
 
 TOKEN_COUNTS = (1, 2, 3, 63, 64, 65, 129, 200)
@@ -165,6 +169,20 @@ def test_a_layer_gives_the_same_whichever_way_its_input_is_cut() -> None:
         # The tail is what the convolution will need next: projections of the last three inputs.
         assert cache.conv_tail.shape == (1, 3, 192)
         assert relative_error(cache.conv_tail, layer.in_proj_qkv(x[:, -3:])) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16], ids=["bf16", "fp16"])
+def test_in_16_bits_decay_is_still_computed_in_32(dtype: mx.Dtype) -> None:
+    """Decays multiply over the whole sequence, and so do their roundings."""
+    layer = load_model(GOLDENS / "untied", dtype).model.language_model.layers[0].linear_attn
+    layer.A_log = mx.full(layer.A_log.shape, math.log(0.02))
+    cache = DeltaNetCache()
+    layer(mx.random.normal((1, 10, 64), key=mx.random.key(3)).astype(dtype), cache)
+    layer(mx.zeros((1, 3, 64), dtype), cache)  # the convolution has forgotten what was there
+    before = cache.state
+    layer(mx.zeros((1, 400, 64), dtype), cache)
+    decay = mx.exp(-400 * 0.02 * nn.softplus(layer.dt_bias))
+    assert relative_error(cache.state, before * decay[None, :, None, None]) < 1e-4
 
 
 def random_layer(config: TextConfig) -> GatedDeltaNet:

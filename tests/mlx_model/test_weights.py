@@ -145,22 +145,6 @@ def test_another_programs_conversion_is_refused(checkpoint: Checkpoint) -> None:
         load_model(checkpoint.save())
 
 
-def test_a_text_only_checkpoint_loads_from_its_flat_form(checkpoint: Checkpoint) -> None:
-    checkpoint.config = {
-        **checkpoint.config["text_config"],
-        "model_type": "qwen3_5_text",
-        "tie_word_embeddings": False,
-    }
-    checkpoint.tensors = {
-        name.replace("model.language_model.", "model."): array
-        for name, array in checkpoint.tensors.items()
-        if "visual" not in name
-    }
-    assert golden_error(checkpoint.save(), case="text_65") < 1e-4
-    with pytest.raises(ValueError, match="no vision tower"):
-        load_model(checkpoint.folder).encode_media(np.zeros((4, 96)), np.array([[1, 2, 2]]))
-
-
 def test_sixteen_bit_weights_compute_in_fp32_on_the_cpu(checkpoint: Checkpoint) -> None:
     halves = {name: mx.array(a).astype(mx.bfloat16) for name, a in checkpoint.tensors.items()}
     mx.save_safetensors(str(checkpoint.folder / "model.safetensors"), halves)

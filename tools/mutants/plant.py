@@ -19,7 +19,7 @@ from tools.mutants.catalogue import Mutant
 
 _COPIED = ("app", "mlx_model", "tests", "tools", "pyproject.toml")
 _LINKED = ("assets",)
-_PYTEST = ("-m", "pytest", "-q", "-x", "--tb=no", "--no-header", "-p", "no:cacheprovider")
+_PYTEST = ("-m", "pytest", "-m", "not slow", "-q", "-x", "--tb=no", "-p", "no:cacheprovider")
 # Statuses of pytest: everything passed, some test failed. Any other says that nothing was judged.
 _PASSED, _FAILED = 0, 1
 _LIMIT_S = 300

@@ -2,30 +2,45 @@
 
 Run from the repository root, in an environment made with
     pip install torch==2.13.0 transformers==5.23.0
-    python tools/reference/make_goldens.py
+    PYTHONPATH=. python tools/reference/make_goldens.py
 The tests read the files and need neither package. Two checkpoints, each a few hundred kB:
 
 tied     3 DeltaNet layers to 1 attention layer, tied embeddings, equal key and value widths
 untied   alternating layers, a head of its own, value heads narrower than key heads, an odd MLP
 
 Weights are random but nowhere neutral: a zero norm weight, dt_bias or A_log would hide mistakes,
-and some DeltaNet keys and queries are so short that the epsilon of their norm counts.
+and some DeltaNet keys and queries are so short that the epsilon of their norm counts. Cases that
+need other weights change them by a rule (tests/mlx_model/golden_versions.py), which costs no file.
+text_only.json says how transformers saves the language model by itself.
 """
 
 import argparse
+import copy
+import json
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+from safetensors import safe_open
+from transformers import Qwen3_5Config, Qwen3_5ForCausalLM, Qwen3_5ForConditionalGeneration
+
+from tests.mlx_model.golden_versions import change
+from tools.reference.golden_cases import (
+    IMAGE,
+    MERGE,
+    PATCH_SIDE,
+    VIDEO,
+    VISION_END,
+    VISION_START,
+    Case,
+    cases,
+    odd_clip_pixels,
+)
 
 VOCAB = 112
-IMAGE, VIDEO, VISION_START, VISION_END = 104, 105, 106, 107
-PATCH_SIDE = 4
-MERGE = 2
-
-Grids = list[tuple[int, int, int]]
 
 
 def model_config(tied: bool) -> Qwen3_5Config:
@@ -124,123 +139,149 @@ def is_plain_norm(name: str) -> bool:
     return vision or name.endswith("linear_attn.norm.weight")
 
 
-def image_tokens(grid: tuple[int, int, int]) -> list[int]:
-    """One picture as the template writes it."""
-    return [VISION_START, *[IMAGE] * (grid[1] * grid[2] // MERGE**2), VISION_END]
+def change_weights(model: torch.nn.Module, version: str) -> None:
+    """Turn a plain model into another version of itself."""
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            factor, offset = change(version, name)
+            tensor.mul_(factor).add_(offset)
 
 
-def video_tokens(grid: tuple[int, int, int]) -> list[int]:
-    """One clip: two tokens stand for each group's time stamp, then its own block."""
-    group = [VIDEO] * (grid[1] * grid[2] // MERGE**2)
-    parts = [[20 + t, 30 + t, VISION_START, *group, VISION_END] for t in range(grid[0])]
-    return [token for part in parts for token in part]
-
-
-def cases() -> dict[str, tuple[list[int], Grids, Grids, int]]:
-    """Name -> prompt, picture grids, clip grids, number of tokens to decode after it."""
-    rng = np.random.default_rng(5)
-
-    def text(tokens: int) -> list[int]:
-        return [int(token) for token in rng.integers(0, 100, tokens)]
-
-    wide, tall, clip = (1, 4, 6), (1, 8, 4), (3, 4, 6)
-    found: dict[str, tuple[list[int], Grids, Grids, int]] = {
-        f"text_{tokens}": (text(tokens), [], [], 0) for tokens in (1, 2, 63, 64, 65, 129)
-    }
-    found["text_decode"] = (text(9), [], [], 6)
-    found["image"] = (text(5) + image_tokens(wide) + text(7), [wide], [], 8)
-    found["image_only"] = (image_tokens(tall), [tall], [], 3)
-    found["two_images"] = (
-        text(3) + image_tokens(wide) + image_tokens(tall) + text(6),
-        [wide, tall],
-        [],
-        4,
-    )
-    found["video_one_group"] = (
-        text(4) + video_tokens((1, 4, 6)) + text(5),
-        [],
-        [(1, 4, 6)],
-        3,
-    )
-    found["video"] = (text(4) + video_tokens(clip) + text(5), [], [clip], 4)
-    found["two_videos"] = (
-        text(2) + video_tokens(clip) + text(2) + video_tokens((2, 4, 4)) + text(3),
-        [],
-        [clip, (2, 4, 4)],
-        2,
-    )
-    found["image_and_video"] = (
-        text(3)
-        + image_tokens(tall)
-        + text(2)
-        + video_tokens(clip)
-        + text(2)
-        + image_tokens(wide)
-        + text(20),
-        [tall, wide],
-        [clip],
-        4,
-    )
-    return found
+def inputs_of(case: Case, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Pixels and grids of one case."""
+    inputs: dict[str, torch.Tensor] = {}
+    for grids, pixels_name, grid_name in (
+        (case.images, "pixel_values", "image_grid_thw"),
+        (case.videos, "pixel_values_videos", "video_grid_thw"),
+    ):
+        if not grids:
+            continue
+        patches = sum(t * h * w for t, h, w in grids)
+        pixels = (
+            odd_clip_pixels()
+            if case.odd_clip
+            else rng.standard_normal((patches, 6 * PATCH_SIDE**2)).astype(np.float32)
+        )
+        inputs[pixels_name] = torch.from_numpy(pixels)
+        inputs[grid_name] = torch.tensor(grids)
+    return inputs
 
 
 def run_case(
-    model: Qwen3_5ForConditionalGeneration,
-    prompt: list[int],
-    images: Grids,
-    videos: Grids,
-    decoded: int,
-    rng: np.random.Generator,
+    model: Qwen3_5ForConditionalGeneration, case: Case, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Inputs, positions and logits of one case; decoded tokens are read one by one with a cache."""
-    extra = [int(token) for token in rng.integers(0, 100, decoded)]
+    prompt = case.prompt
+    extra = [int(token) for token in rng.integers(0, 100, case.decoded)]
     ids = np.array([prompt + extra], dtype=np.int64)
-    inputs: dict[str, torch.Tensor] = {}
-    kinds = np.where(ids == IMAGE, 1, np.where(ids == VIDEO, 2, 0))
-    for grids, pixels_name, grid_name in (
-        (images, "pixel_values", "image_grid_thw"),
-        (videos, "pixel_values_videos", "video_grid_thw"),
-    ):
-        if grids:
-            patches = sum(t * h * w for t, h, w in grids)
-            pixels = rng.standard_normal((patches, 6 * PATCH_SIDE**2)).astype(np.float32)
-            inputs[pixels_name] = torch.from_numpy(pixels)
-            inputs[grid_name] = torch.tensor(grids)
+    inputs = inputs_of(case, rng)
     result = {name: tensor.numpy() for name, tensor in inputs.items()}
+    kinds = media_kinds(ids)
+    whole = logits_of(model, ids, {**inputs, **_kinds(inputs, kinds)})
+    precise = logits_of(copy.deepcopy(model).double(), ids, {**inputs, **_kinds(inputs, kinds)})
+    if (error := relative_error(whole, precise)) > 4e-5:
+        raise SystemExit(f"the reference's own rounding reaches {error:.1e}")
+    joined = whole
+    if extra:
+        first = {**inputs, **_kinds(inputs, kinds[:, : len(prompt)])}
+        joined = logits_in_steps(model, ids, len(prompt), first, [1] * len(extra))
+        # Several tokens at once after what a cache holds are a path of their own.
+        at_once = logits_in_steps(model, ids, len(prompt), first, [len(extra)])
+        for found in (joined, at_once):
+            error = relative_error(found, whole)
+            if error > 3e-5:
+                raise SystemExit(f"the reference disagrees with itself by {error:.1e}")
+    positions = np.broadcast_to(np.arange(ids.size), (3, ids.size))
     if inputs:
-        inputs["mm_token_type_ids"] = torch.from_numpy(kinds[:, : len(prompt)])
-
-    model.model.rope_deltas = None
-    with torch.no_grad():
-        out = model(input_ids=torch.from_numpy(ids[:, : len(prompt)]), use_cache=True, **inputs)
-        logits = [out.logits[0]]
-        for token in extra:
-            out = model(
-                input_ids=torch.tensor([[token]]),
-                past_key_values=out.past_key_values,
-                use_cache=True,
-            )
-            logits.append(out.logits[0])
-        joined = torch.cat(logits).numpy()
-        if inputs:
-            inputs["mm_token_type_ids"] = torch.from_numpy(kinds)
-        model.model.rope_deltas = None
-        whole = model(input_ids=torch.from_numpy(ids), use_cache=False, **inputs).logits[0].numpy()
-        positions = np.broadcast_to(np.arange(ids.size), (3, ids.size))
-        if inputs:
-            grids_only = {name: t for name, t in inputs.items() if "pixel" not in name}
-            positions = model.model.get_rope_index(torch.from_numpy(ids), **grids_only)[0][:, 0]
-    # The reference's cached and whole passes must agree, or the golden is not one.
-    error = np.abs(joined - whole).max() / np.abs(whole).max()
-    if error > 3e-5:
-        raise SystemExit(f"the reference disagrees with itself by {error:.1e}")
+        grids_only = {name: t for name, t in inputs.items() if "pixel" not in name}
+        found = model.model.get_rope_index(
+            torch.from_numpy(ids), mm_token_type_ids=kinds, **grids_only
+        )
+        positions = found[0][:, 0]
     return {
         **result,
         "input_ids": ids,
         "prompt_tokens": np.array(len(prompt)),
+        "turns": np.array(case.turns, dtype=np.int64),
+        "version": np.array(case.version),
         "position_ids": np.asarray(positions, dtype=np.int64),
         "logits": joined,
     }
+
+
+def media_kinds(ids: np.ndarray) -> torch.Tensor:
+    """0 for text, 1 for a picture's token, 2 for a clip's."""
+    return torch.from_numpy(np.where(ids == IMAGE, 1, np.where(ids == VIDEO, 2, 0)))
+
+
+def _kinds(inputs: dict[str, torch.Tensor], kinds: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"mm_token_type_ids": kinds} if inputs else {}
+
+
+def logits_of(
+    model: torch.nn.Module, ids: np.ndarray, inputs: dict[str, torch.Tensor]
+) -> np.ndarray:
+    """All rows from one call without a cache, in fp32. Shapes: ids [1, T] -> [T, vocab]."""
+    if isinstance(model, Qwen3_5ForConditionalGeneration):
+        model.model.rope_deltas = None
+    with torch.no_grad():
+        out = model(input_ids=torch.from_numpy(ids), use_cache=False, **inputs)
+    return out.logits[0].float().numpy()
+
+
+def logits_in_steps(
+    model: Qwen3_5ForConditionalGeneration,
+    ids: np.ndarray,
+    first: int,
+    inputs: dict[str, torch.Tensor],
+    steps: list[int],
+) -> np.ndarray:
+    """All rows, read in a first call with the media and further ones with a cache."""
+    model.model.rope_deltas = None
+    tokens = torch.from_numpy(ids)
+    with torch.no_grad():
+        out = model(input_ids=tokens[:, :first], use_cache=True, **inputs)
+        logits = [out.logits[0]]
+        for step in steps:
+            out = model(
+                input_ids=tokens[:, first : first + step],
+                past_key_values=out.past_key_values,
+                use_cache=True,
+            )
+            logits.append(out.logits[0])
+            first += step
+    return torch.cat(logits).numpy()
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def describe_text_only(model: Qwen3_5ForConditionalGeneration, prompt: list[int]) -> dict[str, Any]:
+    """Config and tensor names of the language model saved by itself.
+
+    Its weights are those of the whole model and so are its logits, which is checked here.
+    """
+    config = copy.deepcopy(model.config.text_config)
+    config._attn_implementation = "eager"
+    alone = Qwen3_5ForCausalLM(config).eval()
+    alone.load_state_dict(
+        {
+            name.replace("model.language_model.", "model."): tensor
+            for name, tensor in model.state_dict().items()
+            if ".visual." not in name
+        }
+    )
+    ids = np.array([prompt])
+    error = relative_error(logits_of(alone, ids, {}), logits_of(model, ids, {}))
+    if error > 0:
+        raise SystemExit(f"the language model by itself differs by {error:.1e}")
+    with tempfile.TemporaryDirectory() as name:
+        alone.save_pretrained(name)
+        with safe_open(Path(name) / "model.safetensors", "np") as file:
+            tensors = sorted(file.keys())
+        saved = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
+    return {"config": saved, "tensors": tensors}
 
 
 def main() -> None:
@@ -249,18 +290,22 @@ def main() -> None:
     out: Path = parser.parse_args().out
     torch.use_deterministic_algorithms(True)
     for name, tied in (("tied", True), ("untied", False)):
-        model = random_model(tied, seed=11 if tied else 12)
-        model.save_pretrained(out / name)
+        plain = random_model(tied, seed=11 if tied else 12)
+        plain.save_pretrained(out / name)
         (out / name / "generation_config.json").unlink(missing_ok=True)
         rng = np.random.default_rng(7)
         arrays: dict[str, np.ndarray] = {}
-        for case, (prompt, images, videos, decoded) in cases().items():
-            found = run_case(model, prompt, images, videos, decoded, rng)
-            arrays.update({f"{case}/{key}": array for key, array in found.items()})
-            print(f"{name} {case}: {found['logits'].shape[0]} rows")
+        for label, case in cases().items():
+            model = copy.deepcopy(plain)
+            change_weights(model, case.version)
+            found = run_case(model, case, rng)
+            arrays.update({f"{label}/{key}": array for key, array in found.items()})
+            print(f"{name} {label}: {found['logits'].shape[0]} rows")
         np.savez_compressed(out / name / "cases.npz", **arrays)
-    for file in sorted(out.rglob("*")):
-        if file.is_file():
+        text_only = describe_text_only(plain, cases()["text_65"].prompt)
+        text = json.dumps(text_only, indent=1) + "\n"
+        (out / name / "text_only.json").write_text(text, encoding="utf-8")
+        for file in sorted((out / name).iterdir()):
             print(f"{os.path.getsize(file):>9,} {file}")
 
 

@@ -1,7 +1,7 @@
 """The catalogue of planted bugs: one TOML file for each area of the code, beside this module.
 
 Owns reading the files, checking that each bug can still be planted, and the table in README.md.
-An entry is one exact replacement in one module:
+An entry is one exact replacement in one module, or in the demo model's chat template:
 
     [[mutant]]
     name = "decode-position"
@@ -49,7 +49,8 @@ class Mutant:
         if self.new == self.old:
             return "the new text is the old one"
         try:
-            ast.parse(self.planted(file.read_text(encoding="utf-8")))
+            if file.suffix == ".py":
+                ast.parse(self.planted(file.read_text(encoding="utf-8")))
         except SyntaxError as error:
             return f"{self.module} would no longer be Python: {error}"
         missing = [test for test in self.test_files if not (root / test).is_file()]

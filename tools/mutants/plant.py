@@ -46,8 +46,8 @@ class SourceCopy:
             elif source.exists():
                 shutil.copyfile(source, copy)
         for name in _LINKED:
-            if (root / name).exists():
-                (folder / name).symlink_to(root / name)
+            if (root / name).is_dir():
+                shutil.copytree(root / name, folder / name, copy_function=os.symlink)
 
     def judge(self, mutant: Mutant) -> Outcome:
         """Plant the bug, run its tests up to the first failure, and take it out."""
@@ -56,11 +56,11 @@ class SourceCopy:
             return Outcome(mutant, False, fault)
         module = self.folder / mutant.module
         source = module.read_text(encoding="utf-8")
-        module.write_text(mutant.planted(source), encoding="utf-8")
+        _replace(module, mutant.planted(source))
         try:
             status, detail = self.run_tests(mutant.tests)
         finally:
-            module.write_text(source, encoding="utf-8")
+            _replace(module, source)
         return Outcome(mutant, status == _FAILED, detail)
 
     def run_tests(self, tests: Sequence[str]) -> tuple[int, str]:
@@ -83,6 +83,12 @@ class SourceCopy:
         failures = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
         detail = failures[0].split(" ", 1)[1].partition(" - ")[0] if failures else lines[-1]
         return run.returncode, detail
+
+
+def _replace(file: Path, text: str) -> None:
+    """Put a new file in its place: the old one may be a link into the working tree."""
+    file.unlink()
+    file.write_text(text, encoding="utf-8")
 
 
 @contextmanager

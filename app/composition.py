@@ -64,6 +64,7 @@ class Composition:
         window, session = self.window, self.session
         window.message_submitted.connect(session.on_message_submitted)
         window.stop_requested.connect(session.on_stop_requested)
+        window.detail_chosen.connect(session.on_detail_chosen)
         window.new_chat_requested.connect(session.on_new_chat_requested)
         window.files_offered.connect(session.on_files_offered)
         window.image_pasted.connect(session.on_image_pasted)

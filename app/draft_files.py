@@ -10,6 +10,7 @@ from typing import Literal
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QImage
 
+from app.conversation.detail import DETAILS, DetailChoice, PictureDetail
 from app.conversation.message import Attachment
 from app.inference.inspection import Inspection, one_spelling
 from app.inference.inspector import Inspector
@@ -42,6 +43,7 @@ class DraftFiles(QObject):
         self._findings: dict[Path, Inspection | None] = {}
         # Pictures that were pasted and are not files yet.
         self._pastes = 0
+        self._detail: PictureDetail = "normal"
         inspector.pasted_kept.connect(self.on_pasted_kept)
         inspector.pasting_failed.connect(self.on_pasting_failed)
 
@@ -57,6 +59,11 @@ class DraftFiles(QObject):
     def attachments(self) -> tuple[Attachment, ...]:
         """What was found out so far."""
         return tuple(found.attachment for found in self._findings.values() if found is not None)
+
+    @property
+    def detail(self) -> PictureDetail:
+        """How closely the pictures are to be looked at."""
+        return self._detail
 
     @property
     def reading(self) -> bool:
@@ -105,27 +112,37 @@ class DraftFiles(QObject):
         self._tell_settled()
         self._window.set_status(sentence)
 
+    def set_detail(self, detail: PictureDetail) -> None:
+        """Look at the pictures that closely, until something else is chosen."""
+        self._detail = detail
+        for path, found in tuple(self._findings.items()):
+            if found is not None and found.attachment.problem is None:
+                self._show(path, found)
+        self._offer_details()
+
     def remove(self, path: Path) -> None:
         """A chip was taken away."""
         self._findings.pop(path, None)
         self._inspector.forget([path])
+        self._offer_details()
 
     def clear(self) -> None:
         """The files were sent; whoever sent them takes the chips away."""
         self._inspector.forget(self._findings)
         self._findings.clear()
+        self._offer_details()
 
     def take(self, path: Path, found: Inspection) -> None:
         """What one of the files is has been found out; other files are ignored."""
         if path not in self._findings:
             return
-        self._findings[path] = found
         problem = found.attachment.problem
         if problem is not None:
+            self._findings[path] = found
             self._window.set_chip_problem(path, problem)
             self.refused.emit(path, problem)
-        elif found.thumbnail is not None:
-            self._window.update_chip(path, found.attachment, found.thumbnail, list(found.filmstrip))
+        else:
+            self._show(path, found)
         self._tell_settled()
 
     def check(self) -> Readiness:
@@ -147,10 +164,30 @@ class DraftFiles(QObject):
         )
         return "refused"
 
+    def _show(self, path: Path, found: Inspection) -> None:
+        """Keep a good file with what it costs now, and put that on its chip."""
+        found = self._findings[path] = self._inspector.counted(found, self._detail)
+        if found.thumbnail is not None:
+            self._window.update_chip(path, found.attachment, found.thumbnail, list(found.filmstrip))
+
+    def _offer_details(self) -> None:
+        """Let the person choose where the choice makes a difference."""
+        good = [item for item in self._findings.values() if item and not item.attachment.problem]
+        choices = [
+            DetailChoice(
+                detail,
+                sum(self._inspector.counted(f, detail).attachment.token_count or 0 for f in good),
+            )
+            for detail in DETAILS
+        ]
+        differ = len({choice.token_count for choice in choices}) > 1
+        self._window.set_detail_choices(choices if differ else [], self._detail)
+
     def _inspect(self, path: Path) -> None:
         self._findings[path] = None
         self._inspector.inspect(path)
 
     def _tell_settled(self) -> None:
         if not self.reading:
+            self._offer_details()
             self.settled.emit()

@@ -29,6 +29,7 @@ from app.chat.composer import Composer
 from app.chat.draft_edit import local_files
 from app.chat.first_screen import FirstScreen
 from app.chat.transcript import Transcript
+from app.conversation.detail import DetailChoice, PictureDetail
 from app.conversation.message import Attachment, ChatMessage
 from app.drop_overlay import DropOverlay
 from app.theme import FIRST_SIZE, MINIMUM_SIZE
@@ -60,6 +61,7 @@ class MainWindow(QMainWindow):
         new_chat_requested(): New chat.
         files_offered(object): list of Path that were dropped, pasted or picked.
         image_pasted(object): a QImage from the clipboard.
+        detail_chosen(str): how closely to look at pictures, a PictureDetail.
         attachment_removed(object): the Path of a chip that was removed.
         suggestion_chosen(str): "picture" or "clip" on the first screen.
         regenerate_requested(): another answer to the last question.
@@ -70,6 +72,7 @@ class MainWindow(QMainWindow):
     new_chat_requested = Signal()
     files_offered = Signal(object)
     image_pasted = Signal(object)
+    detail_chosen = Signal(str)
     attachment_removed = Signal(object)
     suggestion_chosen = Signal(str)
     regenerate_requested = Signal()
@@ -115,6 +118,7 @@ class MainWindow(QMainWindow):
         self.actions_menu.paste_outside.connect(self.composer.draft.paste)
         self.composer.send_requested.connect(self.message_submitted)
         self.composer.stop_requested.connect(self.stop_requested)
+        self.composer.detail_pill.detail_chosen.connect(self.detail_chosen)
         self.composer.attach_requested.connect(self.on_attach_requested)
         self.composer.draft.files_offered.connect(self.files_offered)
         self.composer.draft.image_pasted.connect(self.image_pasted)
@@ -141,6 +145,10 @@ class MainWindow(QMainWindow):
     def offer_removal(self, sentence: str, offer: str) -> None:
         """Below the composer: some chips cannot be sent, and a button that takes them away."""
         self.composer.offer_removal(sentence, offer)
+
+    def set_detail_choices(self, choices: list[DetailChoice], chosen: PictureDetail) -> None:
+        """How closely the draft's pictures can be looked at; nothing to choose hides it."""
+        self.composer.detail_pill.set_choices(choices, chosen)
 
     def set_suggestion(self, kind: str, question: str, images: list[QImage]) -> None:
         """The sample behind a card of the first screen: one picture, or the frames of a clip."""

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QImage
 
 from app.conversation.conversation import Conversation, Turn
+from app.conversation.detail import PictureDetail
 from app.conversation.message import Attachment, ChatMessage
 from app.draft_files import DraftFiles
 from app.inference.controller import ReplyController
@@ -134,6 +135,11 @@ class ChatSession(QObject):
             self._ask(text.strip(), thinking)
         elif readiness == "waiting":
             self._wait(True)
+
+    @Slot(str)
+    def on_detail_chosen(self, detail: PictureDetail) -> None:
+        """The pictures of this chat are to be looked at that closely."""
+        self._files.set_detail(detail)
 
     @Slot()
     def on_stop_requested(self) -> None:
@@ -267,7 +273,7 @@ class ChatSession(QObject):
     def _request_reply(self) -> None:
         self._window.begin_reply()
         self._window.set_busy(True)
-        self._controller.start_reply(self._turns_on_disk())
+        self._controller.start_reply(self._turns_on_disk(), self._files.detail)
 
     def _clear_draft(self) -> None:
         self._files.clear()

@@ -84,8 +84,10 @@ class AttachmentChip(QWidget):
         self.problem = attachment.problem or ""
         self._name = attachment.name
         self._sheet = ContactSheet(filmstrip or [thumbnail], QSizeF(_THUMB.size()))
-        facts = wording.joined(wording.extent(attachment), wording.cost(attachment))
-        self._line = self.problem or wording.joined(facts, "ready" if _is_image(attachment) else "")
+        facts = wording.short_facts(attachment)
+        at_own_size = attachment.kind == "image" and not wording.seen(attachment)
+        ready = "ready" if at_own_size and not attachment.remark else ""
+        self._line = self.problem or wording.joined(facts, ready)
         self._describe()
 
     def show_problem(self, sentence: str) -> None:
@@ -110,11 +112,13 @@ class AttachmentChip(QWidget):
         line_px = round(metrics.height() + 3)
         frame = _TEXT_LEFT_PX + 12
         name_px = metrics.horizontalAdvance(self._name) + _REMOVE_PX
-        natural = max(name_px, metrics.horizontalAdvance(self._line))
+        line_wide = metrics.horizontalAdvance(self._line)
         if not self.problem:
-            chip_px = min(width, _WIDEST_PX, math.ceil(natural) + frame)
+            # A long name is cut, figures are not.
+            natural = max(min(name_px, _WIDEST_PX - frame), line_wide)
+            chip_px = min(width, math.ceil(natural) + frame)
             return chip_px, 2 * line_px + 10, [self._line]
-        room = min(width - frame, max(_WIDEST_PX, math.ceil(natural)))
+        room = min(width - frame, max(_WIDEST_PX, math.ceil(max(name_px, line_wide))))
         rows = _wrapped(self._line, metrics, room)
         used = max(name_px, *(metrics.horizontalAdvance(text) for text in rows))
         return min(width, math.ceil(used) + frame), (1 + len(rows)) * line_px + 10, rows
@@ -122,7 +126,10 @@ class AttachmentChip(QWidget):
     def _describe(self) -> None:
         self._measured.clear()
         self.setAccessibleName(f"{self._name}, {self._line}")
-        self.setToolTip(wording.tip(f"{self._name}\n{self._line}"))
+        words = f"{self._name}\n{self._line}"
+        if self.attachment is not None and not self.problem:
+            words = wording.full_facts(self.attachment)
+        self.setToolTip(wording.tip(words))
         self.remove_button.set_icon("x", f"Remove {self._name}")
         self.remove_button.setToolTip(wording.tip(f"Remove {self._name}"))
         self.update()
@@ -325,10 +332,6 @@ class AttachmentChips(QScrollArea):
         chip.deleteLater()
         self._tell()
         self.attachment_removed.emit(path)
-
-
-def _is_image(attachment: Attachment) -> bool:
-    return attachment.kind == "image"
 
 
 def _wrapped(text: str, metrics: QFontMetricsF, width: float) -> list[str]:

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.buttons import PillButton, QuietButton, RoundButton
 from app.chat.attachment_chips import AttachmentChips
+from app.chat.detail_pill import DetailPill
 from app.chat.draft_edit import DraftEdit
 from app.chat.label import ThemedLabel
 from app.theme import COMPOSER_WIDTH, FOCUS_WIDTH, RADIUS_COMPOSER, SIDE_MARGIN, translucent
@@ -56,6 +57,8 @@ class Composer(QWidget):
         self.think_button.setCheckable(True)
         self.think_button.setToolTip("Think before answering: slower, often better")
         self.think_button.toggled.connect(self.on_think_toggled)
+        self.detail_pill = DetailPill(themes, self)
+        self.detail_pill.offered.connect(self.on_content_changed)
         self.send_button = RoundButton(
             themes, "arrow-up-bold", "Send", diameter=32, icon_px=16, kind="filled", parent=self
         )
@@ -69,7 +72,8 @@ class Composer(QWidget):
         for before, after in (
             (self.draft, self.attach_button),
             (self.attach_button, self.think_button),
-            (self.think_button, self.send_button),
+            (self.think_button, self.detail_pill),
+            (self.detail_pill, self.send_button),
             (self.send_button, self.removal_button),
         ):
             QWidget.setTabOrder(before, after)
@@ -177,7 +181,7 @@ class Composer(QWidget):
         self.draft.setGeometry(card.left() + _TEXT_SIDE_PX, top, width - 2 * _TEXT_SIDE_PX, text)
         left = card.left() + _PADDING_PX - FOCUS_WIDTH
         middle = top + text + 8 + self.send_button.sizeHint().height() // 2
-        for button in (self.attach_button, self.think_button):
+        for button in (self.attach_button, self.think_button, self.detail_pill):
             left += _put(button, left, middle) + 4
         send = self.send_button.sizeHint().width()
         _put(self.send_button, card.left() + width - _PADDING_PX - send + FOCUS_WIDTH, middle)

@@ -139,10 +139,7 @@ class PictureTile(QWidget):
             size = QSize(attachment.width, attachment.height)
         self.pixels = size
         self.setAccessibleName(f"Picture {attachment.name}")
-        words = wording.joined(
-            attachment.name, wording.extent(attachment), wording.cost(attachment)
-        )
-        self.setToolTip(wording.tip(words))
+        self.setToolTip(wording.tip(wording.full_facts(attachment)))
         themes.changed.connect(self.on_theme_changed)
 
     def size_for(self, column_px: int) -> QSize:
@@ -184,11 +181,11 @@ class ClipCard(QWidget):
         self._themes = themes
         self._name = attachment.name
         self._extent = wording.extent(attachment)
-        self._cost = wording.cost(attachment)
+        self._cost = wording.joined(wording.cost(attachment), attachment.remark)
         self._sheet = ContactSheet(frames, QSizeF(_CLIP_WIDTH_PX, _STRIP_PX))
         words = wording.joined(self._name, self._extent, self._cost)
         self.setAccessibleName(f"Clip {words}")
-        self.setToolTip(wording.tip(words))
+        self.setToolTip(wording.tip(wording.full_facts(attachment)))
         themes.changed.connect(self.on_theme_changed)
 
     def size_for(self, column_px: int) -> QSize:

@@ -182,7 +182,7 @@ def _caption(message: ChatMessage) -> tuple[str, str]:
     pictures = [item for item in message.attachments if item.kind == "image"]
     if len(pictures) == 1:
         only = pictures[0]
-        return only.name, wording.joined(wording.extent(only), wording.cost(only))
+        return only.name, wording.facts(only)
     counts = [item.token_count for item in pictures]
     known = [count for count in counts if count is not None]
     tokens = wording.counted(sum(known), "token") if len(known) == len(counts) else ""

@@ -18,10 +18,11 @@ Speaker = Literal["user", "assistant"]
 class Attachment:
     """A picture or clip as it was found on disk.
 
-    `width` and `height` are upright pixels, 0 while unknown. `duration_s` and `frame_count` belong
-    to clips; `frame_count` is the number of frames that will be looked at, not those in the file.
-    `token_count` is what the model will read for it, None while no model is loaded. `problem` is a
-    sentence that says why the file cannot be sent.
+    `width` and `height` are upright pixels, 0 while unknown; `seen_width` and `seen_height` those
+    at which the model sees it, 0 while no model is loaded. `duration_s` and `frame_count` belong to
+    clips; `frame_count` is the number of frames that will be looked at, not those in the file.
+    `token_count` is what the model will read for it, None while no model is loaded. `remark` says
+    in a few words what else is special about it, `problem` in a sentence why it cannot be sent.
     """
 
     path: Path
@@ -29,9 +30,12 @@ class Attachment:
     name: str
     width: int = 0
     height: int = 0
+    seen_width: int = 0
+    seen_height: int = 0
     duration_s: float | None = None
     frame_count: int | None = None
     token_count: int | None = None
+    remark: str = ""
     problem: str | None = None
 
 

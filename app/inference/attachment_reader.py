@@ -16,9 +16,9 @@ from PIL import Image
 from PySide6.QtGui import QImage
 
 from app.conversation.message import Attachment
-from app.inference.inspection import FileStamp, Inspection, stamp_of
+from app.inference.inspection import FileStamp, Inspection, counted, stamp_of
 from mlx_model.errors import FiresideError
-from mlx_model.media import load_image, media_kind, probe_video, sample_video
+from mlx_model.media import load_image, media_kind, probe_image, probe_video, sample_video
 from mlx_model.messages import ReplySettings
 from mlx_model.processor import Processor
 
@@ -27,8 +27,10 @@ _Pixels = npt.NDArray[np.uint8]
 _log = logging.getLogger("fireside.inspection")
 
 # Enough for a picture across the transcript on a screen with two pixels a point.
-_THUMBNAIL_EDGE = 960
+_THUMBNAIL_EDGE = 720
 _FILMSTRIP_EDGE = 240
+_ONE_OF_SEVERAL = "first frame only"
+_ENDS_EARLY = "ends early"
 _FILMSTRIP_FRAMES = 10
 # The fewest and the most frames of a clip while no model says otherwise.
 _WITHOUT_MODEL = (4, 768)
@@ -66,12 +68,12 @@ def _inspect_picture(
     processor: Processor | None,
     settings: ReplySettings,
 ) -> Inspection:
+    frames = probe_image(attachment.path).frame_count
     pixels = load_image(attachment.path)
     height, width = pixels.shape[:2]
-    tokens = None
-    if processor is not None:
-        tokens = processor.image_tokens(width, height, settings.max_image_tokens)
-    found = replace(attachment, width=width, height=height, token_count=tokens)
+    remark = _ONE_OF_SEVERAL if frames > 1 else ""
+    found = replace(attachment, width=width, height=height, remark=remark)
+    found = counted(found, processor, settings.max_image_tokens)
     return Inspection(found, stamp, _image(_shrunk(pixels, _THUMBNAIL_EDGE)))
 
 
@@ -98,19 +100,15 @@ def _inspect_clip(
     frame_count = len(sampled.frames)
     chosen = np.linspace(0, frame_count - 1, min(frame_count, _FILMSTRIP_FRAMES)).round()
     strip = tuple(_image(sampled.frames[int(index)]) for index in chosen)
-    tokens = None
-    if processor is not None:
-        tokens = processor.video_tokens(
-            info.width, info.height, frame_count, settings.max_image_tokens
-        )
     found = replace(
         attachment,
-        width=info.width,
-        height=info.height,
-        duration_s=info.duration_s,
+        width=sampled.width,
+        height=sampled.height,
+        duration_s=sampled.times_s[-1] if sampled.ended_early else info.duration_s,
         frame_count=frame_count,
-        token_count=tokens,
+        remark=_ENDS_EARLY if sampled.ended_early else "",
     )
+    found = counted(found, processor, settings.max_image_tokens)
     return Inspection(found, stamp, strip[0], strip)
 
 

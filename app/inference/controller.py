@@ -8,19 +8,17 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import QObject, Qt, QThread, QTimer, Signal, Slot
 
 from app.conversation.conversation import Turn
-from app.conversation.message import ChatMessage
+from app.conversation.detail import PictureDetail
+from app.inference.incoming_reply import IncomingReply
 from app.inference.requests import compose_messages, name_of_what_is_looked_at
 from app.inference.token_buffer import TokenBuffer
 from app.inference.wording import (
-    ending_sentence,
-    footnote,
     progress_fraction,
     progress_sentence,
 )
@@ -32,7 +30,7 @@ from app.inference.worker import (
     ReplyJob,
     open_engine,
 )
-from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats, TextDelta, ThinkingDelta
+from mlx_model.events import Event, Finished, Progress, TextDelta, ThinkingDelta
 
 _log = logging.getLogger("fireside.inference")
 
@@ -45,36 +43,6 @@ DRAIN_INTERVAL_MS = 25
 _REST = 2
 # A stopped reply may still tell its figures for this long; after that the window stops waiting.
 STOP_PATIENCE_MS = 150
-
-
-@dataclass(slots=True)
-class _Reply:
-    """The reply being received."""
-
-    job: ReplyJob
-    looked_at: str
-    text: list[str] = field(default_factory=list)
-    thinking: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    thinking_began: float | None = None
-    thinking_ended: float | None = None
-
-    def message(
-        self, *, stats: ReplyStats | None = None, problem: str | None = None, stopped: bool = False
-    ) -> ChatMessage:
-        """What has arrived so far as a message of the transcript."""
-        seconds = None
-        if self.thinking_began is not None:
-            seconds = (self.thinking_ended or time.monotonic()) - self.thinking_began
-        return ChatMessage(
-            role="assistant",
-            text="".join(self.text),
-            thinking="".join(self.thinking),
-            thinking_s=seconds,
-            footnote="" if stats is None else footnote(stats),
-            problem=problem,
-            stopped=stopped,
-        )
 
 
 class ReplyController(QObject):
@@ -116,7 +84,7 @@ class ReplyController(QObject):
         self._model_state: Literal["closed", "loading", "open"] = "closed"
         self._card: ModelCard | None = None
         self._opening: OpenJob | None = None
-        self._reply: _Reply | None = None
+        self._reply: IncomingReply | None = None
         self._replies_begun = 0
         self._told_state: State = "closed"
         self._leaving = False
@@ -173,16 +141,19 @@ class ReplyController(QObject):
         self._open_requested.emit(self._opening)
         self._tell_state()
 
-    def start_reply(self, turns: Sequence[Turn]) -> None:
+    def start_reply(self, turns: Sequence[Turn], detail: PictureDetail = "normal") -> None:
         """Ask for the answer to the last of `turns`; while a model loads, the reply waits for it.
+
+        `detail` is how closely the pictures are looked at, the earlier ones too.
 
         Raises RuntimeError when another reply is still being received.
         """
         if self._reply is not None:
             raise RuntimeError("a reply is already being received")
         self._replies_begun += 1
-        job = ReplyJob(self._replies_begun, compose_messages(turns), turns[-1].thinking)
-        self._reply = _Reply(job, name_of_what_is_looked_at(turns[-1].question.attachments))
+        messages = compose_messages(turns)
+        job = ReplyJob(self._replies_begun, messages, turns[-1].thinking, detail)
+        self._reply = IncomingReply(job, name_of_what_is_looked_at(turns[-1].question.attachments))
         self.reply_started.emit()
         if self._model_state == "loading":
             self.progress_changed.emit("Opening the model", -1.0)
@@ -264,12 +235,7 @@ class ReplyController(QObject):
         self.drain()
         if self._reply is None or reply_id != self._reply.job.reply_id:
             return
-        said = " ".join(self._reply.notices)
-        message = self._reply.message(
-            stats=finished.stats,
-            problem=said or ending_sentence(finished.reason, finished.stats),
-            stopped=finished.reason == "cancelled",
-        )
+        message = self._reply.ended(finished)
         self._end_reply()
         self.reply_finished.emit(message)
 
@@ -293,23 +259,16 @@ class ReplyController(QObject):
         self._end_reply()
         self.reply_finished.emit(message)
 
-    def _hand_out(self, reply: _Reply, event: Event) -> None:
+    def _hand_out(self, reply: IncomingReply, event: Event) -> None:
+        reply.take(event)
         match event:
             case TextDelta(text=text):
-                if reply.thinking_began is not None and reply.thinking_ended is None:
-                    reply.thinking_ended = time.monotonic()
-                reply.text.append(text)
                 self.text_arrived.emit(text)
             case ThinkingDelta(text=text):
-                if reply.thinking_began is None:
-                    reply.thinking_began = time.monotonic()
-                reply.thinking.append(text)
                 self.thinking_arrived.emit(text)
             case Progress():
                 sentence = progress_sentence(event, reply.looked_at)
                 self.progress_changed.emit(sentence, progress_fraction(event))
-            case Notice(text=text):
-                reply.notices.append(text)
 
     def _end_reply(self) -> None:
         self._reply = None

@@ -4,13 +4,17 @@ Imports no decoder, so that the window opens without waiting for one.
 """
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QImage
 
 from app.conversation.message import Attachment, shown_name
 from app.inference.pasted_pictures import PASTED_NAME
+
+if TYPE_CHECKING:
+    from mlx_model.processor import Processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,23 @@ class Inspection:
     stamp: FileStamp | None
     thumbnail: QImage | None = None
     filmstrip: tuple[QImage, ...] = ()
+
+
+def counted(
+    attachment: Attachment, processor: "Processor | None", max_image_tokens: int
+) -> Attachment:
+    """The attachment with its size in the model's eyes and what it costs. Only arithmetic."""
+    if processor is None or not attachment.width:
+        return attachment
+    size = (attachment.width, attachment.height)
+    if attachment.frame_count is None:
+        seen = processor.image_size(*size, max_image_tokens)
+        tokens = processor.image_tokens(*size, max_image_tokens)
+    else:
+        frames = attachment.frame_count
+        seen = processor.video_size(*size, frames, max_image_tokens)
+        tokens = processor.video_tokens(*size, frames, max_image_tokens)
+    return replace(attachment, seen_width=seen[0], seen_height=seen[1], token_count=tokens)
 
 
 def stamp_of(path: Path) -> FileStamp | None:

@@ -7,15 +7,17 @@ which findings are still wanted: those for a file that was taken away again are 
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal, Slot
 from PySide6.QtGui import QImage
 
-from app.inference.inspection import Inspection, attachment_name, one_spelling, stamp_of
+from app.conversation.detail import PictureDetail
+from app.inference.inspection import Inspection, attachment_name, counted, one_spelling, stamp_of
 from app.inference.pasted_pictures import keep_picture
+from app.inference.requests import MAX_IMAGE_TOKENS
 from mlx_model.errors import FiresideError
 from mlx_model.messages import ReplySettings
 
@@ -88,6 +90,17 @@ class Inspector(QObject):
     def unchanged(self, path: Path, inspection: Inspection) -> bool:
         """True while the file on disk is the one that was inspected. Only looks at its stamp."""
         return stamp_of(path) == inspection.stamp
+
+    def counted(self, inspection: Inspection, detail: PictureDetail) -> Inspection:
+        """The same finding with what the file costs when it is looked at that closely.
+
+        Only arithmetic, once the processor is loaded, as it is after the first finding.
+        """
+        attachment = inspection.attachment
+        if attachment.token_count is None:
+            return inspection
+        tokens = MAX_IMAGE_TOKENS[detail]
+        return replace(inspection, attachment=counted(attachment, self._processor.get(), tokens))
 
     def close(self, limit_ms: int) -> bool:
         """Drop what waits and give what runs this long to end; False when it did not."""

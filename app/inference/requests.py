@@ -4,9 +4,11 @@ Pure functions: no Qt, no thread, no file is opened.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 
 from app.conversation.conversation import Turn
+from app.conversation.detail import PictureDetail
 from app.conversation.message import Attachment, ChatMessage
 from mlx_model.messages import (
     ImagePart,
@@ -21,13 +23,21 @@ from mlx_model.messages import (
 _SEEDS = 2**31
 
 
-def reply_settings(thinking: bool, is_demo: bool) -> ReplySettings:
+# The most that a picture, or a pair of a clip's frames, may cost: about 2 and 8 megapixels, and
+# whatever the checkpoint itself allows.
+MAX_IMAGE_TOKENS: Mapping[PictureDetail, int] = {"normal": 2048, "high": 8192, "full": sys.maxsize}
+
+
+def reply_settings(
+    thinking: bool, is_demo: bool, detail: PictureDetail = "normal"
+) -> ReplySettings:
     """Settings of one reply: the demo model answers greedily, others as their makers recommend.
 
     The values are those of the Qwen3.5 model cards, general use, with and without thinking.
     """
+    tokens = MAX_IMAGE_TOKENS[detail]
     if is_demo:
-        return ReplySettings(thinking=thinking)
+        return ReplySettings(thinking=thinking, max_image_tokens=tokens)
     seed = secrets.randbelow(_SEEDS)
     if thinking:
         return ReplySettings(
@@ -38,6 +48,7 @@ def reply_settings(thinking: bool, is_demo: bool) -> ReplySettings:
             top_k=20,
             presence_penalty=1.5,
             seed=seed,
+            max_image_tokens=tokens,
         )
     return ReplySettings(
         max_tokens=4096,
@@ -46,6 +57,7 @@ def reply_settings(thinking: bool, is_demo: bool) -> ReplySettings:
         top_k=20,
         presence_penalty=1.5,
         seed=seed,
+        max_image_tokens=tokens,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
+from app.conversation.detail import PictureDetail
 from app.inference.requests import reply_settings
 from app.inference.token_buffer import TokenBuffer
 from mlx_model.errors import FiresideError
@@ -62,11 +63,12 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class ReplyJob:
-    """One reply to make: its id, what to read, and the event that stops it."""
+    """One reply to make: its id, what to read and how closely, and the event that stops it."""
 
     reply_id: int
     messages: tuple[Message, ...]
     thinking: bool = False
+    detail: PictureDetail = "normal"
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -165,7 +167,8 @@ class InferenceWorker(QObject):
         QThread.currentThread().quit()
 
     def _run(self, engine: ReplyEngine, job: ReplyJob) -> Finished:
-        request = ReplyRequest(job.messages, reply_settings(job.thinking, engine.is_demo))
+        settings = reply_settings(job.thinking, engine.is_demo, job.detail)
+        request = ReplyRequest(job.messages, settings)
         for event in engine.reply(request, job.cancel):
             if isinstance(event, Finished):
                 return event

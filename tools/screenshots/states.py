@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QLinearGradient, QPainter
 
+from app.conversation.detail import DetailChoice
 from app.conversation.message import Attachment, ChatMessage
 from app.main_window import MainWindow
 
@@ -18,6 +19,16 @@ BROKEN = Path("/pictures/broken.mp4")
 
 SHAPES_FILE = Attachment(SHAPES, "image", SHAPES.name, 128, 96, token_count=12)
 EVENING_FILE = Attachment(EVENING, "image", EVENING.name, 1200, 806, token_count=1728)
+PHOTO_FILE = Attachment(
+    EVENING,
+    "image",
+    EVENING.name,
+    4032,
+    3024,
+    seen_width=1664,
+    seen_height=1248,
+    token_count=2028,
+)
 LONG_FILE = Attachment(LONG_NAME, "image", LONG_NAME.name, 640, 480, token_count=300)
 CLIP_FILE = Attachment(
     CLIP, "video", CLIP.name, 320, 240, duration_s=27.0, frame_count=54, token_count=2916
@@ -243,6 +254,27 @@ def many(window: MainWindow) -> None:
     window.offer_removal("IMG_2047.heic cannot be sent.", "Remove it")
 
 
+def detail(window: MainWindow) -> None:
+    """A photo that the model sees smaller than it is, and the choice of how closely it looks."""
+    question = ChatMessage("user", "What does the sign say?", attachments=(PHOTO_FILE,))
+    window.add_user_message(question, {EVENING: [sunset_image()]})
+    window.add_chip(EVENING)
+    window.update_chip(EVENING, PHOTO_FILE, sunset_image(), [])
+    window.add_chip(SHAPES)
+    window.update_chip(SHAPES, SHAPES_FILE, shapes_image(), [])
+    window.add_chip(CLIP)
+    cut = replace(CLIP_FILE, remark="ends early")
+    window.update_chip(CLIP, cut, QImage(), clip_frames())
+    window.set_detail_choices(
+        [
+            DetailChoice("normal", 4956),
+            DetailChoice("high", 11002),
+            DetailChoice("full", 14834),
+        ],
+        "normal",
+    )
+
+
 def folded(window: MainWindow) -> None:
     """A very long question."""
     window.add_user_message(ChatMessage("user", "Sum this up: " + PROSE.replace("`", "") * 40), {})
@@ -257,5 +289,18 @@ def folded(window: MainWindow) -> None:
 
 STATES: dict[str, Callable[[MainWindow], None]] = {
     state.__name__: state
-    for state in (first, chat, picture, progress, thinking, code, long, errors, many, folded, drop)
+    for state in (
+        first,
+        chat,
+        picture,
+        progress,
+        thinking,
+        code,
+        long,
+        errors,
+        many,
+        detail,
+        folded,
+        drop,
+    )
 }

@@ -108,8 +108,8 @@ class _MediaReader:
         notices = [self._made_smaller(part, seen, uncapped)] if seen != uncapped else []
         if info.frame_count > 1:
             notices.append(
-                f"{display_name(part.path)} is animated, and the model sees only its first frame. "
-                "Attach it as a clip to show the others."
+                f"The model sees only the first of the {info.frame_count:,} frames of "
+                f"{display_name(part.path)}."
             )
         return notices
 

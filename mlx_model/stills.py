@@ -31,6 +31,10 @@ _WIDE_MODES = ("I", "F")
 _ORIENTATION_TAG = 0x0112
 _FIRST_QUARTER_TURN = 5
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_GREY_MODES = ("L", "LA", "La")
+_PROFILED_MODES = ("RGB", "CMYK", "L", "LAB")
+# Their further pictures are previews, depth maps or a second exposure, and no animation.
+_SINGLE_PICTURE_FORMATS = ("MPO", "HEIF")
 _SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff",
     ".heic", ".heif", ".avif", ".ico", ".jp2",
@@ -39,7 +43,10 @@ _SUFFIXES = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """A picture as it will be seen, turned upright; `frame_count` is above 1 for animations."""
+    """A picture as it will be seen, turned upright.
+
+    `frame_count` is above 1 for animations, and for TIFF of several pages.
+    """
 
     width: int
     height: int
@@ -72,7 +79,9 @@ def probe_image(path: str | Path) -> ImageInfo:
             # Pillow turns TIFF by itself and reports the upright size.
             if image.format != "TIFF" and _orientation(image) >= _FIRST_QUARTER_TURN:
                 width, height = height, width
-            return ImageInfo(width, height, int(getattr(image, "n_frames", 1)))
+            is_single = image.format in _SINGLE_PICTURE_FORMATS
+            frame_count = 1 if is_single else int(getattr(image, "n_frames", 1))
+            return ImageInfo(width, height, frame_count)
         except Exception as error:
             raise damaged(file) from error
 
@@ -136,24 +145,34 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as opaque 8-bit RGB."""
+    """Any mode as opaque 8-bit RGB, over white and in sRGB."""
+    colours, alpha = _split(image)
+    opaque = _in_srgb(colours, image.info.get("icc_profile"))
+    if alpha is None:
+        return opaque
+    white = Image.new("RGB", image.size, "white")
+    white.paste(opaque, mask=alpha)
+    return white
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The colours in a mode of 8 bits that profiles describe, and the alpha if there is any."""
     if image.mode in _SIXTEEN_BIT_MODES:
-        return _grey(np.asarray(image, dtype=np.float32) / np.float32(65535))
+        levels = np.asarray(image)
+        clear = image.info.get("transparency")
+        alpha = None if clear is None else _greys((levels != clear).astype(np.float32))
+        return _greys(levels.astype(np.float32) / np.float32(65535)), alpha
     if image.mode in _WIDE_MODES:
-        return _grey(_unit_range(np.asarray(image, dtype=np.float32)))
-    profile = image.info.get("icc_profile")
+        return _greys(_unit_range(np.asarray(image, dtype=np.float32))), None
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        white = Image.new("RGB", rgba.size, "white")
-        white.paste(_in_srgb(rgba.convert("RGB"), profile), mask=rgba.getchannel("A"))
-        return white
-    if image.mode not in ("RGB", "CMYK", "L"):
-        image = image.convert("RGB")
-    return _in_srgb(image, profile)
+        is_grey = image.mode in _GREY_MODES
+        return rgba.getchannel("R") if is_grey else rgba.convert("RGB"), rgba.getchannel("A")
+    return image if image.mode in _PROFILED_MODES else image.convert("RGB"), None
 
 
-def _grey(levels: npt.NDArray[np.float32]) -> Image.Image:
-    return Image.fromarray(np.rint(levels * 255).astype(np.uint8)).convert("RGB")
+def _greys(levels: npt.NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
 
 
 def _unit_range(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -170,6 +189,8 @@ def _in_srgb(image: Image.Image, profile: Any) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
+                image = image.convert("RGB")
             converted = ImageCms.profileToProfile(image, source, _srgb(), outputMode="RGB")
             if converted is not None:
                 return converted

@@ -264,8 +264,9 @@ def test_caps_that_take_from_a_clip_are_said_so() -> None:
 def test_an_animation_sent_as_a_picture_is_said_to_show_one_frame(tmp_path: Path) -> None:
     first, *others = (Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "blue"))
     first.save(tmp_path / "a.gif", save_all=True, append_images=others)
-    (notice,) = notices_of(ImagePart(tmp_path / "a.gif"))
-    assert notice.startswith("“a.gif” is animated, and the model sees only its first frame.")
+    assert notices_of(ImagePart(tmp_path / "a.gif")) == [
+        "The model sees only the first of the 3 frames of “a.gif”."
+    ]
 
 
 def test_only_what_the_last_question_brought_is_told() -> None:

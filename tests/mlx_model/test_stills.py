@@ -7,12 +7,14 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from mlx_model.errors import MediaError
 from mlx_model.stills import MAX_PIXELS, load_image, probe_image
+from tests.mlx_model import colour_profiles
 from tests.mlx_model.numbered_frames import number_of, numbered_frame
 
 MEDIA = Path(__file__).parents[1] / "media"
@@ -24,20 +26,33 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     return path
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
-    """A PNG whose header says what it likes; 8-bit grey."""
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A part of a PNG."""
+    checksum = zlib.crc32(name + body)
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
-    def chunk(name: bytes, body: bytes) -> bytes:
-        checksum = zlib.crc32(name + body)
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(data))
-        + chunk(b"IEND", b"")
+def png(
+    width: int, height: int, data: bytes, bits: int = 8, kind: int = 0, *chunks: bytes
+) -> bytes:
+    """A PNG whose header says what it likes; 8-bit grey, unless told otherwise."""
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            *chunks,
+            chunk(b"IDAT", zlib.compress(data)),
+            chunk(b"IEND", b""),
+        )
     )
+
+
+def png16(levels: np.ndarray, *chunks: bytes) -> bytes:
+    """A PNG of 16 bits from uint16 [H, W, 1..4]."""
+    height, width, channels = levels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    return png(width, height, rows, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], *chunks)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm", "webp", "jp2"])
@@ -48,6 +63,18 @@ def test_lossless_formats_come_back_as_they_were(tmp_path: Path, suffix: str) ->
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, FRAME)
     assert image.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "suffix", ["png", "jpg", "tiff", "webp", "avif", "gif", "bmp", "jp2", "ico"]
+)
+def test_the_size_told_beforehand_is_the_size(tmp_path: Path, suffix: str) -> None:
+    for width, height in ((1, 1), (1, 40), (97, 1), (33, 18)):
+        path = saved(tmp_path / f"a.{suffix}", Image.new("RGB", (width, height), "red"))
+        info = probe_image(path)
+        assert load_image(path).shape == (info.height, info.width, 3)
+        if suffix != "ico":  # which has sizes of its own
+            assert (info.width, info.height) == (width, height)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "avif", "gif"])
@@ -76,7 +103,7 @@ TURNS = {
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize("suffix", ["png", "tiff", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "tiff", "jpg", "webp", "avif", "mpo"])
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -141,6 +168,38 @@ def test_sixteen_bits_are_scaled_not_cut_off(tmp_path: Path, suffix: str) -> Non
     assert (image[..., 0] == image[..., 2]).all()
 
 
+LEVELS = np.array([0, 255, 256, 32768, 65279, 65535], dtype=np.uint16)
+SCALED = np.array([0, 1, 1, 128, 254, 255])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_of_every_kind_are_scaled(tmp_path: Path, suffix: str, channels: int) -> None:
+    """Colours lose their lower byte in the decoder, which is at most one level off."""
+    levels = np.stack([LEVELS, LEVELS[::-1], LEVELS], axis=-1)[None]
+    wanted = np.stack([SCALED, SCALED[::-1], SCALED], axis=-1)[None]
+    if channels == 1:
+        levels, wanted = levels[..., :1], np.repeat(wanted[..., :1], 3, axis=-1)
+    if channels == 4:
+        levels = np.concatenate([levels, np.full((1, 6, 1), 65535, np.uint16)], axis=-1)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "png":
+        path.write_bytes(png16(levels))
+    else:
+        cv2.imwrite(str(path), levels[..., [2, 1, 0, 3][:channels] if channels > 1 else [0]])
+    assert np.abs(load_image(path).astype(int) - wanted).max() <= 1
+
+
+def test_sixteen_bits_may_be_transparent(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    alpha = np.array([65535, 65535, 65535, 32768, 0, 0], dtype=np.uint16)
+    path.write_bytes(png16(np.stack([LEVELS, alpha], axis=-1)[None]))
+    assert np.abs(load_image(path)[0, :, 1] - [0.0, 1, 1, 191, 255, 255]).max() <= 1
+    for clear, wanted in ((0, [255, 1, 1, 128, 254, 255]), (32768, [0, 1, 1, 255, 254, 255])):
+        path.write_bytes(png16(LEVELS[None, :, None], chunk(b"tRNS", struct.pack(">H", clear))))
+        assert load_image(path)[0, :, 1].tolist() == wanted
+
+
 @pytest.mark.parametrize(
     ("levels", "wanted"),
     [
@@ -157,11 +216,25 @@ def test_wide_levels_are_brought_into_range(
     assert image[0, :, 0].tolist() == wanted
 
 
-def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.jpg", Image.new("CMYK", (16, 16), (0, 255, 255, 0)), quality=95)
-    assert load_image(path)[8, 8].tolist() == [255, 0, 0] or (
-        np.abs(load_image(path)[8, 8].astype(int) - [255, 0, 0]).max() <= 3
-    )
+@pytest.mark.parametrize("suffix", ["jpg", "tiff"])
+def test_cmyk_becomes_rgb(tmp_path: Path, suffix: str) -> None:
+    for inks, colour in (
+        ((0, 255, 255, 0), [255, 0, 0]),
+        ((255, 0, 0, 0), [0, 255, 255]),
+        ((0, 0, 0, 128), [127, 127, 127]),
+        ((0, 0, 0, 0), [255, 255, 255]),
+    ):
+        path = saved(tmp_path / f"a.{suffix}", Image.new("CMYK", (16, 16), inks), quality=95)
+        assert np.abs(load_image(path)[8, 8] - np.array(colour, dtype=float)).max() <= 3
+
+
+def test_lab_becomes_rgb(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 4), (200, 100, 50))
+    spaces = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+    lab = ImageCms.profileToProfile(image, *spaces, outputMode="LAB")
+    assert lab is not None
+    path = saved(tmp_path / "a.tiff", lab)
+    assert np.abs(load_image(path)[0, 0] - np.array([200.0, 100, 50])).max() <= 1
 
 
 def test_a_colour_profile_is_converted_to_srgb(tmp_path: Path) -> None:
@@ -177,11 +250,73 @@ def test_a_colour_profile_is_converted_to_srgb(tmp_path: Path) -> None:
     assert broken[0, 0].tolist() == [255, 0, 0]
 
 
+P3_COLOURS = {(234, 51, 35): (255, 0, 0), (117, 251, 76): (0, 255, 0), (128, 128, 128): (128,) * 3}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp", "avif"])
+def test_the_colours_of_a_phone_become_those_of_a_screen(tmp_path: Path, suffix: str) -> None:
+    for p3, srgb in P3_COLOURS.items():
+        image = Image.new("RGB", (16, 16), p3)
+        options = {"icc_profile": colour_profiles.display_p3(), "quality": 95}
+        found = load_image(saved(tmp_path / f"a.{suffix}", image, **options))[8, 8]
+        assert np.abs(found - np.array(srgb, dtype=float)).max() <= 16
+
+
+def test_the_colours_of_a_phone_in_heic() -> None:
+    found = load_image(MEDIA / "p3.heic")[32, 32]
+    assert np.abs(found - np.array([255.0, 0, 0])).max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "suffixes"),
+    [
+        ("L", 128, ["png", "jpg", "tiff", "avif"]),
+        ("LA", (128, 255), ["png", "tiff"]),
+        ("I;16", 32896, ["png", "tiff"]),
+    ],
+)
+def test_a_profile_of_greys_is_converted(
+    tmp_path: Path, mode: str, level: Any, suffixes: list[str]
+) -> None:
+    for suffix in suffixes:
+        image = Image.new(mode, (8, 8), level)
+        path = saved(tmp_path / f"a.{suffix}", image, icc_profile=colour_profiles.linear_grey())
+        assert np.abs(load_image(path) - 188.0).max() <= 1
+
+
+def test_grey_with_a_profile_of_colours_is_converted(tmp_path: Path) -> None:
+    """As some programs save it: a grey JPEG that carries the profile of their workspace."""
+    image = Image.new("L", (8, 8), 128)
+    profile = colour_profiles.display_p3(power=1.2)
+    found = load_image(saved(tmp_path / "a.jpg", image, icc_profile=profile))
+    plain = load_image(saved(tmp_path / "b.jpg", image))
+    assert found[4, 4, 0] > plain[4, 4, 0] + 30
+    assert np.ptp(found[4, 4].astype(int)) <= 1
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tiff"])
+def test_a_printers_profile_says_what_its_inks_are(tmp_path: Path, suffix: str) -> None:
+    """This one has red in its cyan cartridge, and nothing in the others."""
+    options = {"icc_profile": colour_profiles.odd_printer(), "quality": 95}
+    for inks, colour in (((255, 0, 0, 0), [214, 59, 53]), ((0, 255, 255, 255), [255, 255, 255])):
+        image = Image.new("CMYK", (16, 16), inks)
+        found = load_image(saved(tmp_path / f"a.{suffix}", image, **options))[8, 8]
+        assert np.abs(found - np.array(colour, dtype=float)).max() <= 4
+
+
 def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     first, second = (Image.fromarray(numbered_frame(number)) for number in (3, 4))
     path = saved(tmp_path / "a.gif", first, save_all=True, append_images=[second])
     assert number_of(load_image(path)) == 3
     assert probe_image(path).frame_count == 2
+
+
+def test_pages_are_counted_and_previews_are_not(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(numbered_frame(number)) for number in (3, 4))
+    for suffix, count in (("tiff", 2), ("mpo", 1)):
+        path = saved(tmp_path / f"a.{suffix}", first, save_all=True, append_images=[second])
+        assert number_of(load_image(path)) == 3
+        assert probe_image(path).frame_count == count
 
 
 def test_a_line_one_pixel_high(tmp_path: Path) -> None:

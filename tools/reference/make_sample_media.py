@@ -16,6 +16,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.mlx_model import colour_profiles  # noqa: E402
 from tests.mlx_model.numbered_frames import numbered_frame  # noqa: E402
 
 FOLDER = ROOT / "tests" / "media"
@@ -80,13 +81,15 @@ def uneven() -> None:
 
 
 def stills() -> None:
-    """An upright picture, and one on its side with the mark that turns it, as phones write them."""
+    """An upright picture, one on its side with the mark that turns it, one in the colours of P3."""
     pillow_heif.register_heif_opener()
     Image.fromarray(numbered_frame(5)).save(FOLDER / "photo.heic", quality=90)
     exif = Image.Exif()
     exif[0x0112] = 6
     sideways = Image.fromarray(np.ascontiguousarray(np.rot90(numbered_frame(6))))
     sideways.save(FOLDER / "turned.heic", quality=90, exif=exif.tobytes())
+    red = Image.new("RGB", (64, 64), (234, 51, 35))  # what sRGB's purest red is in P3
+    red.save(FOLDER / "p3.heic", quality=90, icc_profile=colour_profiles.display_p3())
 
 
 def main() -> None:

@@ -242,11 +242,11 @@ class PromptBuilder:
         while position < len(pieces):
             ids = [_control_id(piece) for piece in pieces[position : position + 3]]
             if ids == wrapper or ids[0] == tokens.video:
-                # The template's own pair goes, for each group brings one. So the processor did
-                # that these checkpoints were published with (transformers 4.57 to 5.9), and so
-                # vLLM served them. Since 5.10 transformers keeps the pair around all groups: a
-                # rewrite for every model at once lost the case, and its own account of the
-                # positions still shows the form without.
+                # The template's own pair goes, for each group brings one. So it was done by the
+                # processor these checkpoints were published with (transformers 4.57 to 5.9) and
+                # by vLLM, which served them. Since 5.10 transformers keeps the pair around all
+                # groups (vllm-project/vllm#46817): a rewrite for every model at once lost the
+                # case, and the model's own account of positions still shows the form without.
                 yield from self._clip(videos, media)
                 videos += 1
                 position += 3 if ids == wrapper else 1

@@ -14,7 +14,13 @@ import numpy as np
 
 from mlx_model.errors import MediaError
 from mlx_model.frame_plan import FrameChoice, plan_by_index, plan_by_time
-from mlx_model.frame_readers import FilmReader, FrameReader, PacketReader, open_reader
+from mlx_model.frame_readers import (
+    FilmReader,
+    FrameReader,
+    PacketReader,
+    nothing_decoded,
+    open_reader,
+)
 from mlx_model.frame_walk import (
     MISCOUNT,
     ROUNDING_S,
@@ -104,7 +110,8 @@ def probe_video(path: str | Path) -> VideoInfo:
     file = Path(path)
     with open_reader(file) as reader:
         count, rate = reader.frame_count, reader.rate
-        table = _table_of(file) if isinstance(reader, FilmReader) else None
+        is_film = isinstance(reader, FilmReader)
+        table = _table_of(file) if is_film else None
         if table is not None:
             shown_s = table.shown_s()
             rate = rate or _mean_rate(shown_s)
@@ -112,10 +119,10 @@ def probe_video(path: str | Path) -> VideoInfo:
             return VideoInfo(reader.width, reader.height, duration_s, len(shown_s), rate)
         duration_s = count / rate if rate else 0.0
         if not duration_s:
-            watch = Watch()
-            shown_s = _packet_times(file, watch) or all_times(reader, [], watch)
+            shown_s = _packet_times(file, Watch()) if is_film else []
+            shown_s = shown_s or all_times(reader, Watch())
             if not shown_s:
-                raise damaged(file)
+                raise nothing_decoded(file)
             count, rate = len(shown_s), rate or _mean_rate(shown_s)
             duration_s = max(count / rate, shown_s[-1])
         return VideoInfo(reader.width, reader.height, duration_s, count, rate)
@@ -232,9 +239,9 @@ def _by_packets(errand: _Errand) -> _Taken | None:
 def _by_all_times(errand: _Errand) -> _Taken:
     """With the time of every frame, each decoded for it: always works, and takes longest."""
     with open_reader(errand.file) as reader:
-        shown_s = all_times(reader, [], errand.watch)
+        shown_s = all_times(reader, errand.watch)
     if not shown_s:
-        raise damaged(errand.file)
+        raise nothing_decoded(errand.file)
     plan = _plan_known(errand, shown_s, errand.frame_count)
     with open_reader(errand.file) as reader:
         found = walk(reader, plan.wanted, errand.watch, plan.rate)

@@ -29,6 +29,7 @@ _MAX_RATE = 1000.0
 # The largest cameras film 8192 x 4320 pixels; a decoder holds many frames at once.
 _MOST_FRAME_PIXELS = 40_000_000
 _MOST_DAMAGED_FRAMES = 8
+_AV1 = "av01"
 # Where a jump should land before its frame: decoders need a few frames to settle.
 _RUN_UP = 16
 _CLOSE_S = 0.002
@@ -71,25 +72,71 @@ def open_reader(path: Path) -> FrameReader:
     raise MediaError(f"{display_name(path)} is a picture, not a clip. Attach it as a picture.")
 
 
+class _Capture:
+    """OpenCV's decoder, opened and closed in ways that it survives."""
+
+    def __init__(self, path: Path, source: io.BufferedIOBase | None = None, *options: int) -> None:
+        _quieten_opencv()
+        self._own_source: io.BufferedIOBase | None = None
+        name = str(path.absolute())
+        if source is None and not _is_text(name):
+            # OpenCV crashes on a name that is not text.
+            try:
+                source = self._own_source = path.open("rb")
+            except OSError as error:
+                raise gone(path) from error
+        # An absolute path: a bare name such as "http:x" would be taken for an address. And a source
+        # of Python's own, although OpenCV's types ask for one of OpenCV's.
+        opened = source or name
+        self._capture = cv2.VideoCapture(opened, cv2.CAP_FFMPEG, options)  # type: ignore[arg-type]
+
+    def is_opened(self) -> bool:
+        return self._capture.isOpened()
+
+    def get(self, option: int) -> float:
+        return float(self._capture.get(option))
+
+    def time_s(self) -> float:
+        """When the frame last stepped to is shown."""
+        return max(0.0, self.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+
+    def grab(self) -> bool:
+        return self._capture.grab()
+
+    def go_to(self, number: int) -> None:
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+
+    def frame(self) -> Pixels | None:
+        """The frame last stepped to, RGB; None where it cannot be had."""
+        try:
+            found, image = self._capture.retrieve()
+            if not found or image is None:
+                return None
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        except cv2.error:
+            return None
+
+    def close(self) -> None:
+        # Not release(): OpenCV 5.0 lets go of a Python source there without the interpreter's lock.
+        self._capture = cv2.VideoCapture()
+        if self._own_source is not None:
+            self._own_source.close()
+
+
 class FilmReader:
     """Reads films through OpenCV, which turns them upright by their rotation mark."""
 
     def __init__(self, path: Path, source: io.BufferedIOBase | None = None) -> None:
         """Reads `source` instead of the file at `path` where it is given."""
-        _quieten_opencv()
         self._path = path
-        if source is not None:
-            # OpenCV's types name a class of its own for a source, and then refuse it.
-            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [])  # type: ignore[call-overload]
-        else:
-            # An absolute path: a bare name such as "http:x" would be taken for an address.
-            self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
+        self._capture = _Capture(path, source)
+        if not self._capture.is_opened():
+            self.close()
             raise self._nothing_readable()
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         self.frame_count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if math.isfinite(rate) and 0 < rate <= _MAX_RATE else 0.0
         if self.width * self.height > _MOST_FRAME_PIXELS:
             self.close()
@@ -102,28 +149,27 @@ class FilmReader:
         # A damaged frame looks like the end of the clip; behind it the clip may go on.
         if not any(self._capture.grab() for _ in range(_MOST_DAMAGED_FRAMES)):
             return None
-        return _time_s(self._capture)
+        return self._capture.time_s()
 
     def jump(self, number: int, time_s: float) -> float | None:
         """Step to the frame with this number, shown at `time_s`, or to the next one that is there.
 
         The file decides where a jump lands; its time tells whether it did as asked.
         """
-        self._capture.set(cv2.CAP_PROP_POS_FRAMES, max(0, number - _RUN_UP))
+        self._capture.go_to(max(0, number - _RUN_UP))
         while (reached_s := self.grab()) is not None:
             if reached_s > time_s - _CLOSE_S:
                 return reached_s
         return None
 
     def frame(self) -> Pixels:
-        found, image = self._capture.retrieve()
-        if not found or image is None:
+        frame = self._capture.frame()
+        if frame is None:
             raise damaged(self._path)
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return frame
 
     def close(self) -> None:
-        # Not release(): OpenCV 5.0 lets go of a Python source there without the interpreter's lock.
-        self._capture = cv2.VideoCapture()
+        self._capture.close()
 
     def __enter__(self) -> Self:
         return self
@@ -144,19 +190,23 @@ class PacketReader:
     """Passes over a film's coded frames in the order in which they are stored, decoding none."""
 
     def __init__(self, path: Path) -> None:
-        _quieten_opencv()
-        as_it_is = [cv2.CAP_PROP_FORMAT, -1]
-        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, as_it_is)
+        self._capture = _Capture(path, None, cv2.CAP_PROP_FORMAT, -1)
+
+    @property
+    def coding(self) -> str:
+        """The four letters by which the container calls the way of coding."""
+        letters = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(8, "little")[:4]
+        return letters.decode("ascii", "replace")
 
     def grab(self) -> float | None:
         """When the next one is shown, in seconds; None at the end."""
-        return _time_s(self._capture) if self._capture.grab() else None
+        return self._capture.time_s() if self._capture.grab() else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._capture.release()
+        self._capture.close()
 
 
 class AnimationReader:
@@ -220,15 +270,31 @@ class AnimationReader:
         self.close()
 
 
-def _time_s(capture: cv2.VideoCapture) -> float:
-    return max(0.0, float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000)
-
-
 def _frames_too_large(path: Path) -> MediaError:
     return MediaError(
         f"The frames of {display_name(path)} have more than {_MOST_FRAME_PIXELS // 1_000_000} "
         "megapixels, which is more than Fireside reads. Make the clip smaller."
     )
+
+
+def nothing_decoded(path: Path) -> MediaError:
+    """The error for a clip of which no frame can be decoded."""
+    if sniff(read_head(path)) == "clip":
+        with PacketReader(path) as packets:
+            if packets.grab() is not None and packets.coding.lower() == _AV1:
+                return MediaError(
+                    f"{display_name(path)} is coded as AV1, which cannot be decoded here. Convert "
+                    "it to H.264 or HEVC."
+                )
+    return damaged(path)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @functools.cache

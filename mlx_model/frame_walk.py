@@ -126,12 +126,10 @@ def walk_listed(
     return frames
 
 
-def all_times(reader: FrameReader, shown_s: Sequence[float], watch: Watch) -> list[float]:
-    """The times already seen and those of all frames that follow, never going back."""
-    times = np.maximum.accumulate(shown_s).tolist() if shown_s else []
-    while True:
+def all_times(reader: FrameReader, watch: Watch) -> list[float]:
+    """The times of all frames, each stepped to for it; they never go back."""
+    times: list[float] = []
+    while (time_s := reader.grab()) is not None:
         watch.check()
-        time_s = reader.grab()
-        if time_s is None:
-            return times
         times.append(max(time_s, times[-1]) if times else time_s)
+    return times

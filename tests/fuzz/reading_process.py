@@ -2,8 +2,9 @@
 
     python -m tests.fuzz.reading_process
 
-Takes lines `format first stop`; answers each damaged file with one line of JSON, in seconds of
-processor time. Whatever the decoders do to a process, they do to this one.
+Takes lines `damaged FORMAT FIRST STOP` and `picture PATH` or `clip PATH`; answers each file with
+one line of JSON, in seconds of processor time. Whatever the decoders do to a process, they do to
+this one.
 """
 
 import contextlib
@@ -30,39 +31,42 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 def read_picture(path: Path) -> str:
-    """What the program does with a picture: "read", or "refused" with a sentence."""
+    """What the program says to a picture: nothing when it can be seen, or why not."""
     try:
         media_kind(path)
         info = probe_image(path)
         pixels = load_image(path)
     except MediaError as error:
-        return _refusal(error)
+        return _sentence(error)
     assert pixels.dtype == np.uint8
     assert pixels.shape[2] == 3
     assert info.width > 0
     assert info.height > 0
-    return "read"
+    return ""
 
 
 def read_clip(path: Path) -> str:
-    """What the program does with a clip."""
+    """What the program says to a clip."""
     try:
         media_kind(path)
         probe_video(path)
         clip = sample_video(path, max_frames=_LARGEST_CLIP)
     except MediaError as error:
-        return _refusal(error)
+        return _sentence(error)
     assert len(clip.frames) == len(clip.times_s) > 0, clip.times_s
     assert clip.times_s == sorted(clip.times_s), clip.times_s
     assert all(frame.dtype == np.uint8 and frame.shape[2] == 3 for frame in clip.frames)
-    return "read"
+    return ""
 
 
-def _refusal(error: MediaError) -> str:
+READ = {"picture": read_picture, "clip": read_clip}
+
+
+def _sentence(error: MediaError) -> str:
     sentence = str(error)
     assert sentence.endswith("."), sentence
     assert "\n" not in sentence
-    return "refused"
+    return sentence
 
 
 def _start_measuring() -> None:
@@ -80,6 +84,19 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def _answer(number: int, kind: str, path: Path) -> str:
+    _start_measuring()
+    start, sentence = time.process_time(), ""
+    try:
+        sentence = READ[kind](path)
+        outcome = "refused" if sentence else "read"
+    except BaseException as error:  # noqa: BLE001 - anything else is the finding
+        outcome = f"{type(error).__name__}: {error}"
+    answer = {"number": number, "outcome": outcome, "sentence": sentence}
+    seconds = time.process_time() - start
+    return json.dumps({**answer, "seconds": seconds, "peak_bytes": _peak_bytes()})
+
+
 def main() -> None:
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
@@ -89,20 +106,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "damaged"
         for line in sys.stdin:
-            format_name, first, stop = line.split()
-            read = read_clip if format_name in CLIPS else read_picture
-            seeds = sound_files(format_name)
+            kind, rest = line.rstrip("\n").split(" ", 1)
+            if kind in READ:
+                print(_answer(0, kind, Path(rest)), file=answers, flush=True)
+                continue
+            format_name, first, stop = rest.split()
+            kind = "clip" if format_name in CLIPS else "picture"
             for number in range(int(first), int(stop)):
-                path.write_bytes(mutant(seeds, number))
-                _start_measuring()
-                start = time.process_time()
-                try:
-                    outcome = read(path)
-                except BaseException as error:  # noqa: BLE001 - anything else is the finding
-                    outcome = f"{type(error).__name__}: {error}"
-                seconds = time.process_time() - start
-                answer = {"number": number, "outcome": outcome, "seconds": seconds}
-                print(json.dumps({**answer, "peak_bytes": _peak_bytes()}), file=answers, flush=True)
+                path.write_bytes(mutant(sound_files(format_name), number))
+                print(_answer(number, kind, path), file=answers, flush=True)
 
 
 if __name__ == "__main__":

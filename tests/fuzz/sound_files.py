@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
 from tests.mlx_model.numbered_frames import numbered_frame
+from tests.mlx_model.timed_clips import write_steady
 
 MEDIA = Path(__file__).parents[1] / "media"
 _CLIP_FRAMES = 12
@@ -45,13 +45,7 @@ def _animation(format_name: str, **options: Any) -> bytes:
 
 def _clip(suffix: str, codec: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"a.{suffix}"
-        writer = cv2.VideoWriter(
-            str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), _CLIP_RATE, (160, 48)
-        )
-        for number in range(_CLIP_FRAMES):
-            writer.write(cv2.cvtColor(numbered_frame(number), cv2.COLOR_RGB2BGR))
-        writer.release()
+        path = write_steady(Path(folder) / f"a.{suffix}", _CLIP_FRAMES, _CLIP_RATE, codec)
         return path.read_bytes()
 
 

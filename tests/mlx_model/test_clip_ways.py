@@ -60,8 +60,8 @@ def sampled(path: Path, choice: FrameChoice) -> SampledVideo:
 
 
 def assert_as_plainly(path: Path, choice: FrameChoice) -> None:
-    frames, times_s = plainly(path, choice)
     clip = sampled(path, choice)
+    frames, times_s = plainly(path, choice)
     assert len(clip.frames) == len(frames)
     for ours, plain in zip(clip.frames, frames, strict=True):
         np.testing.assert_array_equal(ours, plain)

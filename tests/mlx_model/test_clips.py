@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +22,7 @@ from mlx_model.frame_plan import FrameChoice, plan_by_index
 from mlx_model.frame_readers import FilmReader
 from mlx_model.media import media_kind
 from tests.mlx_model.numbered_frames import number_of, numbered_frame
+from tests.mlx_model.timed_clips import write_steady
 
 MEDIA = Path(__file__).parents[1] / "media"
 STEADY = {
@@ -118,6 +118,16 @@ def test_animations_are_clips_with_times_of_their_own(tmp_path: Path) -> None:
     assert probe_video(uneven_path).frame_count == 6
 
 
+def test_an_animation_is_never_given_to_the_decoder_of_films(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = animation(tmp_path / "a.gif", [100] * 30)
+    for name in ("FilmReader", "PacketReader"):
+        monkeypatch.setattr(f"mlx_model.clips.{name}.__init__", None)
+    assert probe_video(path).frame_count == 30
+    assert len(sample_video(path).frames) == 6
+
+
 @pytest.mark.parametrize("suffix", ["png", "webp"])
 def test_other_animations_are_read_too(tmp_path: Path, suffix: str) -> None:
     options = {"lossless": True} if suffix == "webp" else {}
@@ -133,11 +143,7 @@ def test_a_frame_without_delay_lasts_as_long_as_in_browsers(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "mp4v"), ("avi", "MJPG")])
 def test_what_opencv_writes_is_read(tmp_path: Path, suffix: str, codec: str) -> None:
-    path = tmp_path / f"a.{suffix}"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 12.0, (160, 48))
-    for number in range(36):
-        writer.write(cv2.cvtColor(numbered_frame(number), cv2.COLOR_RGB2BGR))
-    writer.release()
+    path = write_steady(tmp_path / f"a.{suffix}", 36, 12.0, codec)
     assert numbers_of(sample_video(path)) == plan_by_index(36, 12.0, FrameChoice())
 
 
@@ -268,11 +274,8 @@ def test_a_clip_without_times_is_counted_off(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_one_frame_is_a_clip_too(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (160, 48))
-    writer.write(cv2.cvtColor(numbered_frame(9), cv2.COLOR_RGB2BGR))
-    writer.release()
-    assert numbers_of(sample_video(path)) == [9]
+    path = write_steady(tmp_path / "a.mp4", 1, 10.0)
+    assert numbers_of(sample_video(path)) == [0]
 
 
 @pytest.mark.parametrize(

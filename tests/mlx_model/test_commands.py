@@ -4,14 +4,16 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mlx_model.__main__ import main
 
@@ -415,3 +417,57 @@ def test_a_chat_that_nobody_listens_to_ends(chat: Chat) -> None:
     chat.events.close()
     assert chat.process.wait(WAIT_S) == 141
     assert chat.errors.read() == b""
+
+
+def _cut(path: Path, share: float) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def _picture(folder: Path, name: str) -> Path:
+    Image.linear_gradient("L").convert("RGB").save(folder / name)
+    return folder / name
+
+
+def _holding(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def _pipe(folder: Path, name: str) -> Path:
+    os.mkfifo(folder / name)
+    return folder / name
+
+
+MEDIA = Path(__file__).parents[1] / "media"
+BAD_FILES: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "empty": ("--image", lambda folder: _holding(folder, "a.png", b"")),
+    "text": ("--image", lambda folder: _holding(folder, "a.png", b"Dear diary")),
+    "a JPEG cut short": ("--image", lambda folder: _cut(_picture(folder, "a.jpg"), 0.7)),
+    "a TIFF cut short": ("--image", lambda folder: _cut(_picture(folder, "a.tif"), 0.7)),
+    "a folder": ("--image", lambda folder: folder),
+    "a device": ("--image", lambda _: Path("/dev/zero")),
+    "a clip as a picture": ("--image", lambda _: MEDIA / "h264.mp4"),
+    "a pipe": ("--video", lambda folder: _pipe(folder, "a.mp4")),
+    "sound only": ("--video", lambda _: MEDIA / "sound.m4a"),
+    "a film cut before its table": (
+        "--video",
+        lambda folder: _cut(Path(shutil.copy(MEDIA / "rotated.mp4", folder)), 0.5),
+    ),
+    "no film": ("--video", lambda folder: _holding(folder, "a.mkv", b"\x1a\x45\xdf\xa3" * 99)),
+    "an odd name": ("--video", lambda folder: _holding(folder, "😀\nü.mp4", b"")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_one_sentence_and_status_2(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    option, make = BAD_FILES[name]
+    status = main(["ask", option, str(make(tmp_path)), "What is this?"])
+    shown = capfd.readouterr()
+    assert status == 2
+    assert shown.out == ""
+    assert shown.err.endswith(".\n")
+    assert shown.err.count("\n") == 1

@@ -8,8 +8,10 @@ from pathlib import Path
 import cv2
 
 from mlx_model.boxes import Box, packed_box
+from mlx_model.clips import probe_video
 from tests.mlx_model.numbered_frames import HEIGHT, WIDTH, numbered_frame
 
+MEDIA = Path(__file__).parents[1] / "media"
 TIMESCALE = 90_000
 _PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
@@ -18,6 +20,8 @@ Change = Callable[[Box], bytes | None]
 
 def write_steady(path: Path, count: int, rate: float = 30.0, codec: str = "mp4v") -> Path:
     """Numbered frames at an even rate, in whatever the name's ending asks for."""
+    # What touches OpenCV first decides for good whether it talks: let that be the program.
+    probe_video(MEDIA / "h264.mp4")
     fourcc = cv2.VideoWriter.fourcc(*codec)
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, rate, (WIDTH, HEIGHT))
     for number in range(count):

@@ -5,7 +5,7 @@ which frames are taken is decided in `frame_plan`. Knows nothing of what a model
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -48,7 +48,7 @@ __all__ = [
 
 # Passing over fewer frames than this takes less time than a jump, which also passes over some.
 _WORTH_A_JUMP = 250
-# Headers guess, and count the sound too; a clip that ends sooner than this before is whole.
+# Headers guess, and count the sound too: a clip that lacks less than this is whole.
 _WHOLE_S = 1.0
 
 
@@ -100,6 +100,9 @@ class _Errand:
     watch: Watch
     frame_count: int
     rate: float
+
+
+_Way = Callable[[_Errand, FrameReader], _Taken | None]
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -166,20 +169,22 @@ def sample_video(
     choice = FrameChoice(fps, min_frames, max_frames, start_s, end_s)
     watch = Watch(on_progress, cancel, prepare_frame)
     with open_reader(file) as reader:
-        size = reader.width, reader.height
         errand = _Errand(file, choice, watch, reader.frame_count, reader.rate)
-        is_film = isinstance(reader, FilmReader)
-        taken = _by_table(errand, size) if is_film else None
-        taken = taken or _by_count(errand, reader)
-    if is_film:
-        taken = taken or _by_packets(errand)
-    taken = taken or _by_all_times(errand)
-    return SampledVideo(
-        taken.frames, list(accumulate(taken.times_s, max)), *size, taken.ended_early
-    )
+        taken = next(taken for way in _ways(errand, reader) if (taken := way(errand, reader)))
+        times_s = list(accumulate(taken.times_s, max))
+        return SampledVideo(taken.frames, times_s, reader.width, reader.height, taken.ended_early)
 
 
-def _by_table(errand: _Errand, size: tuple[int, int]) -> _Taken | None:
+def _ways(errand: _Errand, reader: FrameReader) -> list[_Way]:
+    """The ways through a clip, the quickest first; the last one always works."""
+    if not isinstance(reader, FilmReader):
+        return [_by_count, _by_all_times]
+    planned = plan_by_index(errand.frame_count, errand.rate or 1.0, errand.choice)
+    counting = [_by_packets, _by_count] if _has_jumps(planned) else [_by_count, _by_packets]
+    return [_by_table, *counting, _by_all_times]
+
+
+def _by_table(errand: _Errand, reader: FrameReader) -> _Taken | None:
     """From an MP4 or MOV, decoding no more than necessary; None where its table is no guide."""
     try:
         source = errand.file.open("rb")
@@ -195,22 +200,24 @@ def _by_table(errand: _Errand, size: tuple[int, int]) -> _Taken | None:
         if places is None:
             return None
         try:
-            with FilmReader(errand.file, Excerpt(table, places, source)) as reader:
-                frames = walk_listed(reader, table.listed(places), plan.wanted, errand.watch)
-                if frames is None or (reader.width, reader.height) != size:
+            with FilmReader(errand.file, Excerpt(table, places, source)) as excerpt:
+                if (excerpt.width, excerpt.height) != (reader.width, reader.height):
                     return None
+                frames = walk_listed(excerpt, table.listed(places), plan.wanted, errand.watch)
         except MediaError:
             return None
+    if frames is None:
+        return None
     return replace(plan.taken(frames, shown_s), ended_early=not table.is_whole)
 
 
 def _by_count(errand: _Errand, reader: FrameReader) -> _Taken | None:
-    """Front to back, counting; None where times are uneven, the header lies or a jump is better."""
+    """Front to back, counting; None where times are uneven or the header lies."""
     rate = errand.rate
     if not (errand.frame_count and rate):
         return None
     wanted = plan_by_index(errand.frame_count, rate, errand.choice)
-    if not wanted or (_has_jumps(wanted) and isinstance(reader, FilmReader)):
+    if not wanted:
         return None
     found = walk(reader, wanted, errand.watch, rate, errand.choice.drift_s)
     if found.outcome != "done":
@@ -218,7 +225,7 @@ def _by_count(errand: _Errand, reader: FrameReader) -> _Taken | None:
     return _Taken(found.frames, [_time_of(n, found.shown_s, rate) for n in found.numbers])
 
 
-def _by_packets(errand: _Errand) -> _Taken | None:
+def _by_packets(errand: _Errand, _: FrameReader) -> _Taken | None:
     """With the times that the film's packets carry; None where its frames have others."""
     shown_s = _packet_times(errand.file, errand.watch)
     if not shown_s:
@@ -227,16 +234,16 @@ def _by_packets(errand: _Errand) -> _Taken | None:
     last, frames = plan.wanted[-1], None
     if _has_jumps(plan.wanted):
         listed = [(number, shown_s[number]) for number in _without_jumps(plan.wanted)]
-        with FilmReader(errand.file) as reader:
-            frames = walk_listed(reader, listed, plan.wanted, errand.watch, reader.jump)
+        with FilmReader(errand.file) as film:
+            frames = walk_listed(film, listed, plan.wanted, errand.watch, film.jump)
     if frames is None:
-        with FilmReader(errand.file) as reader:
+        with FilmReader(errand.file) as film:
             listed = list(enumerate(shown_s[: last + 1]))
-            frames = walk_listed(reader, listed, plan.wanted, errand.watch)
+            frames = walk_listed(film, listed, plan.wanted, errand.watch)
     return None if frames is None else plan.taken(frames, shown_s)
 
 
-def _by_all_times(errand: _Errand) -> _Taken:
+def _by_all_times(errand: _Errand, _: FrameReader) -> _Taken:
     """With the time of every frame, each decoded for it: always works, and takes longest."""
     with open_reader(errand.file) as reader:
         shown_s = all_times(reader, errand.watch)

@@ -47,9 +47,10 @@ def plan_by_index(total: int, rate: float, choice: FrameChoice) -> list[int]:
 def plan_by_time(times_s: Sequence[float], choice: FrameChoice) -> list[int]:
     """Frame numbers of a clip whose frames are shown at `times_s`, for rates that vary.
 
-    Moments are spread evenly over the time; each takes the frame on screen then, and none is
-    taken twice. Where long stills leave fewer than the minimum, the moments move closer together;
-    where that does not help either, frames are counted off instead.
+    All of them where the budget allows. Else moments are spread evenly over the time; each takes
+    the frame on screen then, and none is taken twice. Where long stills leave fewer than the
+    minimum, the moments move closer together; where that does not help either, frames are counted
+    off instead.
     """
     start_s, end_s = choice.start_s, choice.end_s
     if not times_s or (start_s is not None and end_s is not None and start_s > end_s):
@@ -69,7 +70,9 @@ def plan_by_time(times_s: Sequence[float], choice: FrameChoice) -> list[int]:
         return []
     duration = float(times[-1] - times[0]) + usual_gap
     count = min(max(int(duration * choice.fps), choice.min_frames), choice.max_frames, len(times))
-    fewest = min(choice.min_frames, len(times))
+    if count == len(times):
+        return list(range(first, last + 1))
+    fewest = min(choice.min_frames, count)
     for moment_count in (count * 2**doubling for doubling in range(_MOST_DOUBLINGS)):
         moments = np.linspace(times[0], times[-1], moment_count)
         numbers = np.unique([_on_screen(times, moment) for moment in moments])

@@ -30,8 +30,8 @@ _MAX_RATE = 1000.0
 _MOST_FRAME_PIXELS = 40_000_000
 _MOST_DAMAGED_FRAMES = 8
 _AV1 = "av01"
-# Where a jump should land before its frame: decoders need a few frames to settle.
-_RUN_UP = 16
+# Where a jump should land before its frame, whose time is known only up to rounding.
+_RUN_UP = 2
 _CLOSE_S = 0.002
 # What browsers show for a frame that asks for next to no time.
 _SHORTEST_DELAY_MS = 10
@@ -103,8 +103,9 @@ class _Capture:
     def grab(self) -> bool:
         return self._capture.grab()
 
-    def go_to(self, number: int) -> None:
-        self._capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+    def go_to(self, time_s: float) -> None:
+        """To a key frame at least some frames before that time, or further back."""
+        self._capture.set(cv2.CAP_PROP_POS_MSEC, max(0.0, time_s) * 1000)
 
     def frame(self) -> Pixels | None:
         """The frame last stepped to, RGB; None where it cannot be had."""
@@ -151,12 +152,12 @@ class FilmReader:
             return None
         return self._capture.time_s()
 
-    def jump(self, number: int, time_s: float) -> float | None:
-        """Step to the frame with this number, shown at `time_s`, or to the next one that is there.
+    def jump(self, time_s: float) -> float | None:
+        """Step to the frame that is shown at `time_s`, or to the next one that is there.
 
         The file decides where a jump lands; its time tells whether it did as asked.
         """
-        self._capture.go_to(max(0, number - _RUN_UP))
+        self._capture.go_to(time_s - _RUN_UP / (self.rate or 1))
         while (reached_s := self.grab()) is not None:
             if reached_s > time_s - _CLOSE_S:
                 return reached_s

@@ -18,8 +18,8 @@ from mlx_model.frame_readers import FrameReader
 Pixels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 PrepareFrame = Callable[[Pixels, int], Pixels]
-# To the frame of that number, shown at that second: the second at which it has arrived.
-Jump = Callable[[int, float], float | None]
+# To the frame shown at that second: the second at which it has arrived.
+Jump = Callable[[float], float | None]
 
 # Times this close are the same, up to the container's rounding.
 ROUNDING_S = 0.002
@@ -116,7 +116,7 @@ def walk_listed(
     for done, (number, expected_s) in enumerate(listed, start=1):
         watch.check()
         gap = number > before + 1
-        time_s = jump(number, expected_s) if jump and gap else reader.grab()
+        time_s = jump(expected_s) if jump and gap else reader.grab()
         if time_s is None or abs(time_s - expected_s) > ROUNDING_S:
             return None
         if number in chosen:

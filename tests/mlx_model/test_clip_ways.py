@@ -2,20 +2,23 @@
 
 import shutil
 import struct
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlx_model.boxes import Box
-from mlx_model.clips import SampledVideo, probe_video, sample_video
+from mlx_model.clips import MediaCancelledError, SampledVideo, probe_video, sample_video
 from mlx_model.frame_plan import FrameChoice, plan_by_index
 from mlx_model.frame_readers import FilmReader
 from mlx_model.mp4_excerpt import needed_frames
 from mlx_model.mp4_table import FrameTable, read_frame_table
-from tests.mlx_model.numbered_frames import number_of
+from tests.mlx_model.numbered_frames import number_of, numbered_frame
 from tests.mlx_model.timed_clips import rewrite, write_steady
 
 MEDIA = Path(__file__).parents[1] / "media"
@@ -218,3 +221,73 @@ def test_the_length_of_a_cut_file_is_what_is_there(tmp_path: Path) -> None:
     assert info.duration_s < 3.8
     assert clip.ended_early
     assert 0 <= info.duration_s - clip.times_s[-1] < 0.1
+
+
+def test_a_film_without_table_that_is_cut_says_so(tmp_path: Path) -> None:
+    path = write_steady(tmp_path / "a.mkv", 200)
+    content = path.read_bytes()
+    assert not sample_video(path).ended_early
+    path.write_bytes(content[: len(content) // 2])
+    clip = sample_video(path)
+    assert clip.ended_early
+    assert 20 < number_of(clip.frames[-1]) < 120
+    assert clip.times_s[-1] == pytest.approx(number_of(clip.frames[-1]) / 30, abs=2e-3)
+
+
+def animation(path: Path) -> Path:
+    first, *others = (Image.fromarray(numbered_frame(number)) for number in range(60))
+    first.save(path, save_all=True, append_images=others, duration=50)
+    return path
+
+
+# One clip for each way through: by its table, counted, jumped through, and looked at twice.
+WAYS: dict[str, tuple[Callable[[Path], Path], FrameChoice]] = {
+    "table": (lambda folder: write_steady(folder / "a.mp4", 400), FrameChoice()),
+    "count": (lambda folder: write_steady(folder / "a.mkv", 400), FrameChoice()),
+    "jumps": (lambda folder: write_steady(folder / "a.avi", 400), FrameChoice(start_s=10.0)),
+    "all times": (lambda folder: animation(folder / "a.gif"), FrameChoice()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_whole_frame_at_a_time_is_in_memory(tmp_path: Path, way: str) -> None:
+    make, choice = WAYS[way]
+    live, most = 0, 0
+
+    def gone() -> None:
+        nonlocal live
+        live -= 1
+
+    def prepare(frame: np.ndarray, frame_count: int) -> np.ndarray:
+        nonlocal live, most
+        live += 1
+        most = max(live, most)
+        weakref.finalize(frame, gone)
+        return frame[::8, ::8].copy()
+
+    clip = sample_video(make(tmp_path), 7.0, start_s=choice.start_s, prepare_frame=prepare)
+    assert len(clip.frames) > 10
+    assert most <= 2
+    assert live == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_can_be_stopped_and_tells_how_far_it_is(tmp_path: Path, way: str) -> None:
+    make, choice = WAYS[way]
+    path, told, cancel = make(tmp_path), list[tuple[int, int]](), threading.Event()
+    sample_video(path, 7.0, start_s=choice.start_s, on_progress=lambda *at: told.append(at))
+    assert told == sorted(set(told))
+    assert told[-1][0] == told[-1][1]
+    assert len(told) > 2
+
+    del told[:]
+
+    def stop(*at: int) -> None:
+        told.append((at[0], at[1]))
+        cancel.set()
+
+    with pytest.raises(MediaCancelledError):
+        sample_video(path, 7.0, start_s=choice.start_s, on_progress=stop, cancel=cancel)
+    assert len(told) == 1
+    with pytest.raises(MediaCancelledError):
+        sample_video(path, 7.0, start_s=choice.start_s, cancel=cancel)

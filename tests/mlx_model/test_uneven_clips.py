@@ -56,12 +56,19 @@ TABLE: dict[str, tuple[list[float], float, int, list[tuple[int, float]]]] = {
         4,
         [(n, float(n)) for n in range(7)] + [(7, 7.0), (18, 9.0)],
     ),
-    # Fewer moments than the fewest frames: frames are counted off instead.
+    # Few enough to take them all, whenever they are shown.
     "one long still": (
         [0.0, 0.1, 0.2, 0.3, 60.0],
-        0.05,
+        0.1,
         4,
-        [(0, 0.0), (1, 0.1), (3, 0.3), (4, 60.0)],
+        [(0, 0.0), (1, 0.1), (2, 0.2), (3, 0.3), (4, 60.0)],
+    ),
+    # No moments could tell the first ten frames apart: frames are counted off instead.
+    "a flash before a long still": (
+        [*(n / 100 for n in range(10)), 600.0],
+        0.001,
+        4,
+        [(0, 0.0), (3, 0.03), (7, 0.07), (10, 600.0)],
     ),
 }
 

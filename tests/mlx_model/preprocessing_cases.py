@@ -3,6 +3,8 @@ the reference about them. No random generator: its numbers could change with a v
 """
 
 import hashlib
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +30,18 @@ PICTURES = {
     "one_pixel": ("noise", 1, 1, DEMO, {}),
     "half_to_even": ("edges", 80, 112, DEMO, {}),
     "uneven_colours": ("noise", 90, 70, DEMO, UNEVEN_COLOURS),
+    "ratio_200": ("edges", 2, 400, DEMO, {}),
+    "ratio_nearly_200": ("noise", 597, 3, DEMO, {}),
+    "one_over_the_budget": ("smooth", 129, 128, DEMO, {}),
+    "half_a_token": ("noise", 16, 48, DEMO, {}),
+    "three_halves": ("smooth", 48, 48, DEMO, {}),
+    "odd_and_large": ("smooth", 1013, 757, DEMO, {}),
     "published_up": ("edges", 64, 64, PUBLISHED, {}),
     "published_mixed": ("smooth", 250, 430, PUBLISHED, {}),
 }
+
+# name: (budget, how many random pictures, their longest side)
+RANDOM_PICTURES = {"demo": (DEMO, 300, 800), "published": (PUBLISHED, 80, 2000)}
 
 # name: (kind, height, width, frame count, budget, tokens a frame may cost at most)
 CLIPS = {
@@ -87,6 +98,28 @@ def size_sweep() -> list[tuple[int, int]]:
     sides = [1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 80, 112, 144, 255, 256, 257, 480, 640, 777]
     sides += [1000, 1080, 1920, 3024, 4032, 6000]
     return [(height, width) for height in sides for width in sides]
+
+
+def random_sizes(count: int, seed: int) -> list[tuple[int, int]]:
+    """Heights and widths of all magnitudes up to 16,384. Only whole numbers are drawn: those of
+    this generator are the same for every version of Python.
+    """
+    rng = random.Random(seed)
+    sides = [rng.randrange(1, 2 ** rng.randrange(1, 15)) for _ in range(2 * count)]
+    return list(zip(sides[::2], sides[1::2], strict=True))
+
+
+def random_pictures(count: int, longest: int) -> list[tuple[str, int, int]]:
+    """Kind, height and width of at most so many pictures, none of them too long for its width."""
+    kinds = ("noise", "edges", "smooth")
+    sizes = [(h % longest + 1, w % longest + 1) for h, w in random_sizes(count, seed=2)]
+    shaped = [(h, w) for h, w in sizes if max(h, w) <= 200 * min(h, w)]
+    return [(kinds[number % 3], *size) for number, size in enumerate(shaped)]
+
+
+def patch_digest(grid: Sequence[int], levels: npt.NDArray[np.uint8]) -> str:
+    """Short, for many pictures; levels [P, patch width]."""
+    return hashlib.sha256(str([int(n) for n in grid]).encode() + levels.tobytes()).hexdigest()[:12]
 
 
 def sampling_row(indices: list[int], times: list[str]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from mlx_model.image_processing import (
     resize,
     smart_resize,
 )
+from mlx_model.stills import load_image
+from tests.mlx_model import picture_files
 from tests.mlx_model import preprocessing_cases as cases
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "preprocessing"
@@ -44,12 +46,19 @@ def settings(budget: dict[str, int], **colours: Any) -> PixelSettings:
 @pytest.mark.parametrize("name", cases.PICTURES)
 def test_a_picture_becomes_the_references_patches(name: str) -> None:
     kind, height, width, budget, colours = cases.PICTURES[name]
-    wanted = settings(budget, **colours)
-    size = picture_size(height, width, wanted)
+    _check_still(name, cases.picture(kind, height, width), settings(budget, **colours))
 
-    patches = Patches([resize(cases.picture(kind, height, width), *size)], wanted)
+
+@pytest.mark.parametrize("name", picture_files.FILES)
+def test_an_odd_file_becomes_the_references_patches(name: str, tmp_path: Path) -> None:
+    image = load_image(picture_files.write(name, tmp_path))
+    _check_still(name, image, settings(cases.DEMO))
+
+
+def _check_still(name: str, image: np.ndarray, wanted: PixelSettings) -> None:
+    size = picture_size(image.shape[0], image.shape[1], wanted)
+    patches = Patches([resize(image, *size)], wanted)
     values = patches[:]
-
     assert patches.grid == tuple(STILLS[f"{name}.grid"])
     assert values.dtype == np.float32
     exact = STILLS[f"{name}.values"]
@@ -58,6 +67,20 @@ def test_a_picture_becomes_the_references_patches(name: str) -> None:
     mean, std = (np.array(wanted.mean)[:, None], np.array(wanted.std)[:, None])
     levels = ((by_channel * std + mean) * 255).reshape(values.shape)
     assert np.abs(levels - STILLS[f"{name}.levels"]).max() < 1
+
+
+@pytest.mark.parametrize("name", ["demo", pytest.param("published", marks=pytest.mark.slow)])
+def test_many_random_pictures_become_the_references_patches(name: str) -> None:
+    budget, count, longest = cases.RANDOM_PICTURES[name]
+    wanted = settings(budget)
+    found = []
+    for kind, height, width in cases.random_pictures(count, longest):
+        size = picture_size(height, width, wanted)
+        patches = Patches([resize(cases.picture(kind, height, width), *size)], wanted)
+        levels = np.rint((patches[:] + 1) * 127.5).astype(np.uint8)
+        found.append(cases.patch_digest(patches.grid, levels))
+    assert len(found) > 0.9 * count
+    assert found == TABLES["random_stills"][name]
 
 
 @pytest.mark.parametrize("name", cases.CLIPS)
@@ -79,6 +102,13 @@ def test_a_clip_becomes_the_references_patches(name: str) -> None:
 def test_picture_sizes_are_the_references(name: str, budget: dict[str, int]) -> None:
     found = [_size_or_none(picture_size, *size, settings(budget)) for size in cases.size_sweep()]
     assert found == TABLES["sizes"]["still"][name]
+
+
+@pytest.mark.parametrize(("name", "budget"), [("published", cases.PUBLISHED), ("demo", cases.DEMO)])
+def test_sizes_of_random_pictures_are_the_references(name: str, budget: dict[str, int]) -> None:
+    sizes = cases.random_sizes(1000, seed=1)
+    found = [_size_or_none(picture_size, *size, settings(budget)) for size in sizes]
+    assert found == TABLES["sizes"]["random"][name]
 
 
 @pytest.mark.parametrize("key", TABLES["sizes"]["clip"])

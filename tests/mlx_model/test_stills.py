@@ -3,7 +3,6 @@
 import io
 import os
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from mlx_model.errors import MediaError
 from mlx_model.stills import MAX_PIXELS, load_image, probe_image
 from tests.mlx_model import colour_profiles
 from tests.mlx_model.numbered_frames import number_of, numbered_frame
+from tests.mlx_model.picture_files import chunk, png, png16
 
 MEDIA = Path(__file__).parents[1] / "media"
 FRAME = numbered_frame(421)
@@ -24,35 +24,6 @@ FRAME = numbered_frame(421)
 def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    """A part of a PNG."""
-    checksum = zlib.crc32(name + body)
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
-
-
-def png(
-    width: int, height: int, data: bytes, bits: int = 8, kind: int = 0, *chunks: bytes
-) -> bytes:
-    """A PNG whose header says what it likes; 8-bit grey, unless told otherwise."""
-    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", header),
-            *chunks,
-            chunk(b"IDAT", zlib.compress(data)),
-            chunk(b"IEND", b""),
-        )
-    )
-
-
-def png16(levels: np.ndarray, *chunks: bytes) -> bytes:
-    """A PNG of 16 bits from uint16 [H, W, 1..4]."""
-    height, width, channels = levels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
-    return png(width, height, rows, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], *chunks)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm", "webp", "jp2"])

@@ -6,11 +6,13 @@ Stills go through transformers' PIL image processor. Its video processor needs t
 parts of it that need none are called one by one (frame numbers, target size, patch order, times)
 and each frame is resized by the PIL processor's arithmetic.
 Levels are stored as bytes: normalised values are put back on the scale of 0 to 255, which is
-exact for 8-bit pictures, and the first rows also as they are, in fp32.
+exact for 8-bit pictures, and the first rows also as they are, in fp32. Files are decoded by our own
+`load_image`: what is compared begins with the decoded picture.
 """
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +34,8 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoP
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from mlx_model.stills import load_image  # noqa: E402
+from tests.mlx_model import picture_files  # noqa: E402
 from tests.mlx_model import preprocessing_cases as cases  # noqa: E402
 
 FOLDER = ROOT / "tests" / "goldens" / "preprocessing"
@@ -63,17 +67,46 @@ def levels_of(values: np.ndarray, colours: dict[str, Any]) -> np.ndarray:
     return rounded.astype(np.uint8).reshape(values.shape)
 
 
+def still(image: np.ndarray, budget: dict[str, int], colours: dict[str, Any]) -> Any:
+    """What the reference makes of one picture [H, W, 3]: values and grid."""
+    processor = image_processor(budget, colours)
+    out = processor([image], return_tensors="np", input_data_format="channels_last")
+    return out["pixel_values"], out["image_grid_thw"][0]
+
+
 def stills() -> dict[str, np.ndarray]:
+    """Pictures made by arithmetic, and pictures that `load_image` decodes from odd files."""
+    sources = {
+        name: (cases.picture(kind, height, width), budget, colours)
+        for name, (kind, height, width, budget, colours) in cases.PICTURES.items()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name in picture_files.FILES:
+            image = load_image(picture_files.write(name, Path(folder)))
+            sources[name] = (image, cases.DEMO, {})
     arrays = {}
-    for name, (kind, height, width, budget, colours) in cases.PICTURES.items():
-        processor = image_processor(budget, colours)
-        image = cases.picture(kind, height, width)
-        out = processor([image], return_tensors="np", input_data_format="channels_last")
-        values = out["pixel_values"]
+    for name, (image, budget, colours) in sources.items():
+        values, grid = still(image, budget, colours)
         arrays[f"{name}.levels"] = levels_of(values, colours)
         arrays[f"{name}.values"] = values[:EXACT_ROWS]
-        arrays[f"{name}.grid"] = out["image_grid_thw"][0]
+        arrays[f"{name}.grid"] = grid
     return arrays
+
+
+def random_stills() -> dict[str, list[str]]:
+    """Digests of many pictures."""
+    return {
+        name: [
+            random_digest(cases.picture(*picture), budget)
+            for picture in cases.random_pictures(count, longest)
+        ]
+        for name, (budget, count, longest) in cases.RANDOM_PICTURES.items()
+    }
+
+
+def random_digest(image: np.ndarray, budget: dict[str, int]) -> str:
+    values, grid = still(image, budget, {})
+    return cases.patch_digest(grid, levels_of(values, {}))
 
 
 def clip_size(
@@ -130,38 +163,38 @@ def samplings() -> list[dict[str, Any]]:
     return rows
 
 
+def asked(function: Any, *arguments: Any) -> list[int] | None:
+    """A size, None where the reference refuses."""
+    try:
+        return [int(side) for side in function(*arguments)]
+    except ValueError:
+        return None
+
+
 def sizes() -> dict[str, Any]:
-    """Target sizes of the sweep, None where the reference refuses."""
-
-    def asked(function: Any) -> list[int] | None:
-        try:
-            return [int(side) for side in function()]
-        except ValueError:
-            return None
-
-    still = {}
+    """Target sizes of the sweeps."""
+    still, moving, drawn = {}, {}, {}
     for name, budget in (("published", cases.PUBLISHED), ("demo", cases.DEMO)):
-        low, high = budget["shortest_edge"], budget["longest_edge"]
-        still[name] = [
-            asked(lambda h=h, w=w, low=low, high=high: smart_resize(h, w, FACTOR, low, high))
-            for h, w in cases.size_sweep()
-        ]
-    moving = {
-        f"{name} {count}": [
-            asked(lambda h=h, w=w, a=(budget, cap), n=count: clip_size(n, h, w, *a))
-            for h, w in cases.size_sweep()
-        ]
-        for name, (budget, cap, counts) in cases.CLIP_BUDGETS.items()
-        for count in counts
-    }
-    return {"still": still, "clip": moving}
+        bounds = (FACTOR, budget["shortest_edge"], budget["longest_edge"])
+        still[name] = [asked(smart_resize, h, w, *bounds) for h, w in cases.size_sweep()]
+        drawn[name] = [asked(smart_resize, h, w, *bounds) for h, w in cases.random_sizes(1000, 1)]
+    for name, (budget, cap, counts) in cases.CLIP_BUDGETS.items():
+        for count in counts:
+            found = [asked(clip_size, count, h, w, budget, cap) for h, w in cases.size_sweep()]
+            moving[f"{name} {count}"] = found
+    return {"still": still, "clip": moving, "random": drawn}
 
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(FOLDER / "stills.npz", **stills())
     np.savez_compressed(FOLDER / "clips.npz", **clips())
-    tables = {"transformers": transformers.__version__, "sizes": sizes(), "samplings": samplings()}
+    tables = {
+        "transformers": transformers.__version__,
+        "sizes": sizes(),
+        "samplings": samplings(),
+        "random_stills": random_stills(),
+    }
     (FOLDER / "tables.json").write_text(json.dumps(tables, separators=(",", ":")) + "\n")
     for file in sorted(FOLDER.iterdir()):
         print(file.relative_to(ROOT), file.stat().st_size)

@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make test` checks first and tests then, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run install test test-only check format tree soak mutants demo-table bench screenshots lock check-lock clean
+.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table bench bench-conversion screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -80,6 +80,11 @@ demo-table:
 	@$(SETUP)/environment.py run
 	$(PYTHON) -m tools.train_demo.evaluate assets/demo_model --scenes 1000
 
+# What each recipe costs the demo model: make recipe-table SOURCE=/path/to/its/fp32/checkpoint
+recipe-table:
+	@$(SETUP)/environment.py run
+	$(PYTHON) -m tools.train_demo.recipe_table "$(or $(SOURCE),build/train_demo/checkpoint)"
+
 # How late the window's event loop is while an answer streams, and how long a large picture goes on
 # being looked at after Stop.
 bench:
@@ -87,6 +92,11 @@ bench:
 	@$(SETUP)/environment.py run
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m tools.bench.event_loop_delay
 	$(PYTHON) -m tools.bench.cancel_while_looking
+
+# How much memory a conversion takes; needs about 6 GB of disk.
+bench-conversion:
+	@$(SETUP)/environment.py run
+	$(PYTHON) -m tools.bench.conversion_memory
 
 screenshots:
 	@$(SETUP)/preflight.py --offscreen

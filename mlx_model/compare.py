@@ -76,14 +76,14 @@ def compare(
             on_progress(done, 2 * read.size)
 
     with tempfile.TemporaryFile() as stored:
-        for start, chunk in _log_probabilities(a, read, rows):
+        for start, chunk in _predictions(a, read, rows):
             stored.write(chunk.data)
             tell(start + len(chunk))
         # The first model is gone now, and so must be all that it used.
         gc.collect()
         mx.clear_cache()
         stored.seek(0)
-        for start, chunk in _log_probabilities(b, read, rows):
+        for start, chunk in _predictions(b, read, rows):
             other = np.frombuffer(stored.read(chunk.nbytes), chunk.dtype).reshape(chunk.shape)
             columns.append(differences(other, chunk, targets[start : start + len(chunk)]))
             tell(read.size + start + len(chunk))
@@ -113,6 +113,11 @@ def chat(text: str) -> list[Message]:
     ]
 
 
+def log_probabilities(logits: mx.array) -> NDArray[np.float16]:
+    """What `differences` compares. Shapes: logits [T, vocabulary] -> the same."""
+    return np.array(_normalised(logits).astype(mx.float16))
+
+
 def differences(
     first: NDArray[np.float16], second: NDArray[np.float16], targets: NDArray[np.int64]
 ) -> Differences:
@@ -121,7 +126,7 @@ def differences(
 
     Shapes: first and second [T, vocabulary], log-probabilities; targets [T] -> four times [T].
     """
-    a, b = (_normalised(mx.array(side).astype(mx.float32)) for side in (first, second))
+    a, b = (_normalised(mx.array(side)) for side in (first, second))
     divergence = mx.maximum(mx.sum(mx.exp(a) * (a - b), axis=-1), 0.0)
     same = mx.argmax(a, axis=-1) == mx.argmax(b, axis=-1)
     came = mx.array(targets)[:, None]
@@ -129,7 +134,7 @@ def differences(
     return np.array(divergence), np.array(same), np.array(surprises[0]), np.array(surprises[1])
 
 
-def _log_probabilities(
+def _predictions(
     folder: str | Path, ids: NDArray[np.int64], rows: int
 ) -> Iterator[tuple[int, NDArray[np.float16]]]:
     """What the model in `folder` predicts after each of `ids`, chunk by chunk with its start.
@@ -140,13 +145,13 @@ def _log_probabilities(
     cache = model.make_cache()
     for start in range(0, ids.size, _CHUNK_TOKENS):
         logits = model(ids[None, start : start + _CHUNK_TOKENS], cache=cache)[0, :, :rows]
-        chunk = _normalised(logits.astype(mx.float32)).astype(mx.float16)
-        mx.eval(chunk, cache.arrays())
-        yield start, np.array(chunk)
+        mx.eval(logits, cache.arrays())
+        yield start, log_probabilities(logits)
 
 
 def _normalised(logits: mx.array) -> mx.array:
-    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    exact = logits.astype(mx.float32)
+    return exact - mx.logsumexp(exact, axis=-1, keepdims=True)
 
 
 def _vocabulary(processor: Processor) -> dict[str, int]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # A checkpoint that knows little of the world brings a text of its own.
 OWN_TEXT = "comparison_text.txt"
 GENERAL_TEXT = Path(__file__).resolve().parent.parent / "assets" / OWN_TEXT
+# More than the longest context holds.
+_MOST_CHARACTERS = 4_000_000
 
 _CONVERT_HELP = """\
 uniform  every large matrix of the language model in --bits
@@ -98,12 +100,7 @@ def _compare(options: argparse.Namespace) -> int:
     from mlx_model.compare import compare
 
     file = options.text or _own_text(options.a, options.b)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FiresideError(
-            f"{file} cannot be read as a text in UTF-8. Choose another file."
-        ) from error
+    text = _beginning(file)
     line = ProgressLine(sys.stderr)
     try:
         result = compare(
@@ -134,6 +131,19 @@ def _own_text(*folders: Path) -> Path:
     """The text that a checkpoint brings along because no other suits it, else the general one."""
     own = (folder / OWN_TEXT for folder in folders)
     return next((file for file in own if file.exists()), GENERAL_TEXT)
+
+
+def _beginning(file: Path) -> str:
+    """The text in `file`, as much of it as any model could read."""
+    try:
+        if not file.is_file():  # a pipe could be waited on for ever
+            raise OSError("not a file")
+        with file.open(encoding="utf-8") as stream:
+            return stream.read(_MOST_CHARACTERS)
+    except (OSError, UnicodeDecodeError) as error:
+        raise FiresideError(
+            f"{file} cannot be read as a text in UTF-8. Choose another file."
+        ) from error
 
 
 def _measured(folder: Path) -> tuple[int, float]:

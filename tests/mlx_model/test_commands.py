@@ -118,6 +118,7 @@ def test_a_user_error_is_one_sentence_and_status_2() -> None:
         (["compare", "gone", "assets/demo_model"], "gone"),
         (["compare", "assets/demo_model", "assets/demo_model", "--text", "gone.txt"], "gone.txt"),
         (["compare", "assets/demo_model", "assets/demo_model", "--text", PICTURE], "UTF-8"),
+        (["compare", "assets/demo_model", "assets/demo_model", "--text", "/dev/zero"], "UTF-8"),
         (["compare", "assets/demo_model"], "B"),
         ([], "ask"),
     ],

@@ -34,7 +34,9 @@ _TEXT_LEFT_PX = 52
 _REMOVE_PX = 20
 _WIDEST_PX = 280
 _GAP_PX = 8
-_MOST_HEIGHT_PX = 46 * 2 + _GAP_PX + 20
+_CHIP_EDGES_PX = 10
+# How much of a third row shows that there is one.
+_PEEK_PX = 20
 _SCROLL_BAR_PX = 14
 
 
@@ -109,7 +111,7 @@ class AttachmentChip(QWidget):
     def _measure(self, width: int) -> tuple[int, int, list[str]]:
         theme = self._themes.theme
         metrics = QFontMetricsF(theme.font("note"))
-        line_px = round(metrics.height() + 3)
+        line_px = _line_px(theme)
         frame = _TEXT_LEFT_PX + 12
         name_px = metrics.horizontalAdvance(self._name) + _REMOVE_PX
         line_wide = metrics.horizontalAdvance(self._line)
@@ -117,11 +119,12 @@ class AttachmentChip(QWidget):
             # A long name is cut, figures are not.
             natural = max(min(name_px, _WIDEST_PX - frame), line_wide)
             chip_px = min(width, math.ceil(natural) + frame)
-            return chip_px, 2 * line_px + 10, [self._line]
+            return chip_px, 2 * line_px + _CHIP_EDGES_PX, [self._line]
         room = min(width - frame, max(_WIDEST_PX, math.ceil(max(name_px, line_wide))))
         rows = _wrapped(self._line, metrics, room)
         used = max(name_px, *(metrics.horizontalAdvance(text) for text in rows))
-        return min(width, math.ceil(used) + frame), (1 + len(rows)) * line_px + 10, rows
+        height = (1 + len(rows)) * line_px + _CHIP_EDGES_PX
+        return min(width, math.ceil(used) + frame), height, rows
 
     def _describe(self) -> None:
         self._measured.clear()
@@ -287,9 +290,10 @@ class AttachmentChips(QScrollArea):
         if not self.chips:
             return 0
         asked = (width, self._themes.theme)
+        most = self._most_height()
         if self._placed_for is None or self._placed_for[:2] != asked:
-            places = self._in_rows(width, _MOST_HEIGHT_PX)
-            if places[-1].bottom() >= _MOST_HEIGHT_PX:  # room for the scroll bar beside the chips
+            places = self._in_rows(width, most)
+            if places[-1].bottom() >= most:  # room for the scroll bar beside the chips
                 width -= _SCROLL_BAR_PX
                 places = self._in_rows(width)
             for chip, place in zip(self.chips, places, strict=True):
@@ -297,7 +301,12 @@ class AttachmentChips(QScrollArea):
             height = max(place.bottom() + 1 for place in places)
             self._page.resize(width, height)
             self._placed_for = (*asked, height)
-        return min(self._placed_for[2], _MOST_HEIGHT_PX)
+        return min(self._placed_for[2], most)
+
+    def _most_height(self) -> int:
+        """Two rows of chips, and the upper edge of a third."""
+        row = 2 * _line_px(self._themes.theme) + _CHIP_EDGES_PX
+        return 2 * row + _GAP_PX + _PEEK_PX
 
     def _in_rows(self, width: int, most_px: float = math.inf) -> list[QRect]:
         """Where the chips go, up to the first one that reaches below `most_px`."""
@@ -332,6 +341,10 @@ class AttachmentChips(QScrollArea):
         chip.deleteLater()
         self._tell()
         self.attachment_removed.emit(path)
+
+
+def _line_px(theme: Theme) -> int:
+    return round(QFontMetricsF(theme.font("note")).height() + 3)
 
 
 def _wrapped(text: str, metrics: QFontMetricsF, width: float) -> list[str]:

@@ -64,6 +64,7 @@ class Composer(QWidget):
         )
         self.send_button.clicked.connect(self.on_send_clicked)
         self.status = ThemedLabel(themes, "note", "dim", parent=self)
+        self.status.setWordWrap(True)
         self.removal_button = QuietButton(themes, "x", "Remove them", parent=self)
         self.removal_button.clicked.connect(self.chips.remove_problems)
         self.removal_button.hide()
@@ -98,6 +99,7 @@ class Composer(QWidget):
         self._status = text
         self.status.setText(text)
         self.removal_button.hide()
+        self._lay_out()
 
     def offer_removal(self, sentence: str, offer: str) -> None:
         """Say that there are files which cannot be sent, and offer to take them away."""
@@ -142,6 +144,7 @@ class Composer(QWidget):
         """Ask to send what is there; not while an answer is being written."""
         if self._is_busy:
             self.status.setText("An answer is being written: wait for it, or press Esc to stop it.")
+            self._lay_out()
             return
         if self._has_content():
             self.send_requested.emit(
@@ -151,18 +154,29 @@ class Composer(QWidget):
             )
 
     def _card(self) -> QRectF:
-        width = min(COMPOSER_WIDTH, self.width() - 2 * SIDE_MARGIN)
-        return QRectF(
-            (self.width() - width) // 2, _ABOVE_PX, width, self.height() - _ABOVE_PX - _BELOW_PX
-        )
+        width = self._card_width()
+        height = self.height() - _ABOVE_PX - self._below_px(width)
+        return QRectF((self.width() - width) // 2, _ABOVE_PX, width, height)
+
+    def _card_width(self) -> int:
+        return min(COMPOSER_WIDTH, self.width() - 2 * SIDE_MARGIN)
+
+    def _below_px(self, width: int) -> int:
+        """The room below the card: one line of status, or more where it does not fit in one."""
+        return max(_BELOW_PX, self.status.heightForWidth(self._status_width(width)) + 8)
+
+    def _status_width(self, width: int) -> int:
+        offer = self.removal_button
+        return width - 4 - (0 if offer.isHidden() else offer.sizeHint().width())
 
     def _wanted_height(self) -> int:
-        width = min(COMPOSER_WIDTH, self.width() - 2 * SIDE_MARGIN)
+        width = self._card_width()
         chips = self.chips.height_for(width - 2 * _PADDING_PX)
         text = self.draft.height_for(width - 2 * _TEXT_SIDE_PX)
         buttons = self.send_button.sizeHint().height()
         above_text = chips + 10 if chips else 2
-        return _ABOVE_PX + _PADDING_PX + above_text + text + 8 + buttons + 8 + _BELOW_PX
+        inside = _PADDING_PX + above_text + text + 8 + buttons + 8
+        return _ABOVE_PX + inside + self._below_px(width)
 
     def _lay_out(self) -> None:
         if self.width() <= 2 * SIDE_MARGIN:
@@ -186,20 +200,17 @@ class Composer(QWidget):
         send = self.send_button.sizeHint().width()
         _put(self.send_button, card.left() + width - _PADDING_PX - send + FOCUS_WIDTH, middle)
         bottom = card.top() + card.height()
-        self._lay_out_status(QRect(card.left() + 2, bottom + 2, width - 4, _BELOW_PX - 4))
+        below = self._below_px(width)
+        self._lay_out_status(QRect(card.left() + 2, bottom + 2, width - 4, below - 4))
         self.update()
 
     def _lay_out_status(self, row: QRect) -> None:
         """The sentence, and right after it what can be done about it."""
-        self.status.setGeometry(row)
-        if self.removal_button.isHidden():
-            return
-        offer = self.removal_button.sizeHint().width()
         words = self.status.fontMetrics().horizontalAdvance(self.status.text()) + 4
-        self.status.setGeometry(
-            row.left(), row.top(), min(words, row.width() - offer), row.height()
-        )
-        _put(self.removal_button, self.status.geometry().right() + 1, row.center().y() + 1)
+        width = min(words, self._status_width(row.width() + 4))
+        self.status.setGeometry(row.left(), row.top(), width, row.height())
+        if not self.removal_button.isHidden():
+            _put(self.removal_button, row.left() + width, row.center().y() + 1)
 
     def sizeHint(self) -> QSize:
         return QSize(COMPOSER_WIDTH, max(self.minimumHeight(), 100))

@@ -21,6 +21,7 @@ _BUBBLE_SHARE = 0.86
 _BUBBLE_SIDE_PX = 14
 _BUBBLE_TOP_PX = 7
 _BUBBLE_BOTTOM_PX = 10
+_NARROWEST_NAME_PX = 90
 _ROW_HEIGHT_PX = 160
 _ROW_WIDTHS_PX = (96, 280)
 # The most characters and lines that a bubble shows, folded and open. A pasted book is not what the
@@ -59,6 +60,7 @@ class UserMessage(QWidget):
                 self.pictures.append(PictureTile(themes, attachment, image, self))
         self.caption = ThemedLabel(themes, "note", "dim", parent=self)
         self.caption.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.caption.setWordWrap(True)
         self._caption = _caption(message)
         self.caption.setVisible(bool(self.pictures))
         self.text = TextBlock(themes, parent=self)
@@ -137,18 +139,22 @@ class UserMessage(QWidget):
                 tile.setGeometry(left, top, tile_width, tile_height)
                 left += tile_width + _GAP_PX
             top += max(item[2] for item in row) + _GAP_PX
-        caption_height = self.caption.sizeHint().height()
-        self.caption.setGeometry(BLEED_PX, top - 3, width, caption_height)
         self._show_caption(width)
+        caption_height = self.caption.heightForWidth(width)
+        self.caption.setGeometry(BLEED_PX, top - 3, width, caption_height)
         return top - 3 + caption_height + _GAP_PX
 
     def _show_caption(self, width: int) -> None:
-        """Cut the name, not the figures, where both do not fit."""
+        """Cut the name, not the figures, where both do not fit in one line, or give it its own."""
         name, figures = self._caption
         metrics = self.caption.fontMetrics()
-        free = width - metrics.horizontalAdvance(wording.SEPARATOR + figures)
-        shown = metrics.elidedText(name, Qt.TextElideMode.ElideMiddle, free)
-        self.caption.setText(wording.joined(shown, figures))
+        free = width - metrics.horizontalAdvance(wording.SEPARATOR + figures) - 2
+        has_own_line = free < _NARROWEST_NAME_PX < metrics.horizontalAdvance(name)
+        room = width if has_own_line else free
+        shown = metrics.elidedText(name, Qt.TextElideMode.ElideMiddle, room)
+        self.caption.setText(
+            f"{shown}\n{figures}" if has_own_line else wording.joined(shown, figures)
+        )
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if self.text.isHidden():

@@ -12,6 +12,7 @@ from app.chat.attachment_chips import AttachmentChip
 from app.chat.composer import Composer
 from app.conversation.message import Attachment
 from app.main_window import MainWindow
+from app.theme_source import ThemeSource
 
 PICTURE = Path("/pictures/cat.png")
 PICTURE_FILE = Attachment(PICTURE, "image", "cat.png", 640, 480, token_count=300)
@@ -252,6 +253,27 @@ def test_a_chip_is_measured_once_however_many_come_after_it(
     for number in range(40):
         composer.chips.add(Path(f"/pictures/{number}.png"))
     assert len(measured) <= 2 * 40, "once with a scroll bar, once without"
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_the_status_is_never_cut(composer: Composer, themes: ThemeSource, steps: int) -> None:
+    composer.window().resize(480, 700)
+    for _ in range(steps):
+        themes.step_text_size(1)
+    QApplication.processEvents()
+    low = composer.height()
+    composer.offer_removal("A file with quite a long name.heic cannot be sent.", "Remove it")
+    QApplication.processEvents()
+    status, button = composer.status, composer.removal_button
+    assert status.height() >= status.heightForWidth(status.width())
+    assert composer.rect().contains(status.geometry())
+    assert composer.rect().contains(button.geometry())
+    assert not status.geometry().intersects(button.geometry())
+    composer.set_status("")
+    QApplication.processEvents()
+    assert composer.height() == low
+    assert button.isHidden()
+    themes.step_text_size(0)
 
 
 def test_clear_takes_everything_away(composer: Composer) -> None:

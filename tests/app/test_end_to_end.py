@@ -105,6 +105,33 @@ def test_stop_answers_soon_and_the_next_question_is_answered(
     qtbot.waitUntil(lambda: composition.controller.state == "idle", timeout=10_000)
 
 
+@pytest.mark.parametrize("stage", ["Looking", "Reading"])
+def test_stop_before_the_first_word_and_the_next_question_is_answered(
+    open_program: OpenProgram, qtbot: QtBot, tmp_path: Path, stage: str
+) -> None:
+    composition = open_program(open_engine)
+    photo = tmp_path / "photo.jpg"
+    Image.effect_noise((3000, 2000), 60).convert("RGB").save(photo)
+    attach(composition, qtbot, photo, SAMPLES_DIR / "clip.mp4")
+    stopped_at: list[str] = []
+
+    def stop_at_stage(sentence: str, share: float) -> None:
+        if sentence.startswith(stage) and not stopped_at:
+            stopped_at.append(sentence)
+            qtbot.mouseClick(composition.window.composer.send_button, Qt.MouseButton.LeftButton)
+
+    composition.controller.progress_changed.connect(stop_at_stage)
+    message = answer_to(composition, qtbot, "List the shapes. " * 150)
+    assert stopped_at
+    assert message.stopped
+    assert message.text == ""
+    assert message.problem is None
+    assert not composition.window.composer.is_busy
+    composition.controller.progress_changed.disconnect(stop_at_stage)
+    composition.window.header.new_chat_button.click()
+    assert "Ada" in answer_to(composition, qtbot, "My name is Ada.").text
+
+
 def test_ten_files_at_once_one_of_them_bad(
     open_program: OpenProgram, qtbot: QtBot, tmp_path: Path
 ) -> None:

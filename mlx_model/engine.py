@@ -1,7 +1,8 @@
 """One loaded model that answers conversations, one reply at a time.
 
 Owns the order of a reply: open the media, write the prompt, look, read, answer. It is a synchronous
-generator of events and starts no thread; load it, use it and free it on one and the same thread.
+generator of events; load it, use it and free it on one and the same thread. No other thread touches
+mlx: the only one that a reply starts decodes a picture file.
 """
 
 import json

@@ -393,7 +393,7 @@ def test_loading_bounds_the_memory_that_mlx_keeps() -> None:
     assert mx.set_memory_limit(LIMITS.working_set_bytes) == LIMITS.working_set_bytes
 
 
-def test_the_engine_starts_no_thread(demo: Engine) -> None:
+def test_a_reply_leaves_no_thread_behind(demo: Engine) -> None:
     before = threading.active_count()
     for _ in demo.reply(ask(PICTURE, "What colour is the circle?", max_tokens=4), NEVER):
         assert threading.active_count() == before

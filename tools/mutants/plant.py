@@ -63,8 +63,8 @@ class SourceCopy:
             _replace(module, source)
         return Outcome(mutant, status == _FAILED, detail)
 
-    def run_tests(self, tests: Sequence[str]) -> tuple[int, str]:
-        """Status of pytest, and its first failure or last line."""
+    def run_tests(self, tests: Sequence[str], limit_s: float = _LIMIT_S) -> tuple[int, str]:
+        """Status of pytest, and its first failure or last line; -1 after `limit_s`."""
         # Python tells stale bytecode by the second and the size, and a bug may change neither.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "QT_QPA_PLATFORM": "offscreen"}
         environment.pop("PYTHONPATH", None)
@@ -75,10 +75,10 @@ class SourceCopy:
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=_LIMIT_S,
+                timeout=limit_s,
             )
         except subprocess.TimeoutExpired:
-            return -1, f"the tests took longer than {_LIMIT_S} s"
+            return -1, f"the tests took longer than {limit_s:.0f} s"
         lines = run.stdout.splitlines() or run.stderr.splitlines() or [""]
         failures = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
         detail = failures[0].split(" ", 1)[1].partition(" - ")[0] if failures else lines[-1]
@@ -104,7 +104,7 @@ def source_copies(root: Path, count: int) -> Iterator[list[SourceCopy]]:
 def first_red(copy: SourceCopy, mutants: Sequence[Mutant]) -> str | None:
     """The first test that fails without any bug: what follows would say nothing. None if none."""
     tests = sorted({test for mutant in mutants for test in mutant.test_files})
-    status, detail = copy.run_tests(tests)
+    status, detail = copy.run_tests(tests, _LIMIT_S * len(tests))
     return None if status == _PASSED else detail
 
 

@@ -1,5 +1,6 @@
 """The quick ways through a clip bring back what reading it from front to back does."""
 
+import re
 import shutil
 import struct
 import threading
@@ -30,6 +31,7 @@ STEADY = (
     "rotated270.mp4",
     "key_frames.mp4",
     "open_groups.mp4",
+    "open_groups.mov",
     "refresh.mp4",
     "trimmed.mp4",
     "vp9.webm",
@@ -40,6 +42,8 @@ CHOICES = (
     FrameChoice(max_frames=4),
     FrameChoice(start_s=0.3, end_s=0.55),
     FrameChoice(start_s=0.6, min_frames=2),
+    # In clips with open groups the second one is shown before its key frame.
+    FrameChoice(end_s=0.77, max_frames=2, min_frames=2),
 )
 
 
@@ -232,6 +236,21 @@ def test_a_film_without_table_that_is_cut_says_so(tmp_path: Path) -> None:
     assert clip.ended_early
     assert 20 < number_of(clip.frames[-1]) < 120
     assert clip.times_s[-1] == pytest.approx(number_of(clip.frames[-1]) / 30, abs=2e-3)
+
+
+def test_a_damaged_frame_is_not_the_end(tmp_path: Path) -> None:
+    path = write_steady(tmp_path / "a.avi", 60, codec="MJPG")
+    content = bytearray(path.read_bytes())
+    starts = [match.start() for match in re.finditer(b"00dc....\xff\xd8", content, re.DOTALL)]
+    assert len(starts) == 60
+    content[starts[30] + 8 : starts[31]] = bytes(starts[31] - starts[30] - 8)
+    path.write_bytes(content)
+    clip = sample_video(path, fps=30.0)
+    numbers = [number_of(frame) for frame in clip.frames]
+    assert 30 not in numbers
+    assert numbers[-1] == 59
+    assert len(numbers) == 59
+    assert clip.times_s == pytest.approx([number / 30 for number in numbers], abs=2e-3)
 
 
 def animation(path: Path) -> Path:

@@ -87,9 +87,10 @@ def test_limits_on_the_number_of_frames() -> None:
     assert len(sample_video(MEDIA / "h264.mp4", fps=0.1, min_frames=7).frames) == 7
 
 
-def test_uneven_times_are_the_real_ones() -> None:
+@pytest.mark.parametrize("name", ["uneven.mp4", "uneven.mkv"])
+def test_uneven_times_are_the_real_ones(name: str) -> None:
     # Frame 30 comes at 1 second and stays for three; 31 to 60 follow within a second.
-    clip = sample_video(MEDIA / "uneven.mp4")
+    clip = sample_video(MEDIA / name)
     shown = {n: n / 30 if n <= 30 else 4 + (n - 31) / 30 for n in range(61)}
     found = numbers_of(clip)
     assert clip.times_s == pytest.approx([shown[number] for number in found], abs=0.003)
@@ -100,8 +101,9 @@ def test_uneven_times_are_the_real_ones() -> None:
     assert len(found) <= 10
 
 
-def test_uneven_clips_can_be_cut() -> None:
-    clip = sample_video(MEDIA / "uneven.mp4", start_s=2.0, end_s=4.2)
+@pytest.mark.parametrize("name", ["uneven.mp4", "uneven.mkv"])
+def test_uneven_clips_can_be_cut(name: str) -> None:
+    clip = sample_video(MEDIA / name, start_s=2.0, end_s=4.2)
     found = numbers_of(clip)
     assert found[0] == 30
     assert clip.times_s[-1] <= 4.2

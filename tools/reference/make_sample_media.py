@@ -64,6 +64,9 @@ def key_frames() -> None:
     }
     for name, options in kinds.items():
         steady(name, "30", 96, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "32", *options)
+    groups = "log-level=error:keyint=12:open-gop=1:scenecut=0:bframes=3"
+    hevc = ("-c:v", "libx265", "-pix_fmt", "yuv420p", "-tag:v", "hvc1", "-crf", "40")
+    steady("open_groups.mov", "30", 60, *hevc, "-x265-params", groups)
     whole, cut = str(FOLDER / "key_frames.mp4"), str(FOLDER / "trimmed.mp4")
     ffmpeg("-ss", "1.02", "-t", "1.6", "-i", whole, "-c", "copy", cut)
 
@@ -78,6 +81,7 @@ def uneven() -> None:
             *("-fps_mode", "vfr", "-video_track_timescale", "30000", *H264),
             str(FOLDER / "uneven.mp4"),
         )
+    ffmpeg("-i", str(FOLDER / "uneven.mp4"), "-c", "copy", str(FOLDER / "uneven.mkv"))
 
 
 def stills() -> None:

@@ -79,6 +79,7 @@ class Composition:
         controller.model_opened.connect(self.garbage.settle)
         controller.model_failed.connect(session.on_model_failed)
         controller.progress_changed.connect(session.on_progress_changed)
+        controller.files_left_out.connect(session.on_files_left_out)
         controller.thinking_arrived.connect(window.append_thinking)
         controller.text_arrived.connect(window.append_text)
         controller.reply_finished.connect(session.on_reply_finished)

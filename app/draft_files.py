@@ -12,7 +12,7 @@ from PySide6.QtGui import QImage
 
 from app.conversation.detail import DETAILS, DetailChoice, PictureDetail
 from app.conversation.message import Attachment
-from app.inference.inspection import Inspection, one_spelling
+from app.inference.inspection import FileStamp, Inspection
 from app.inference.inspector import Inspector
 from app.main_window import MainWindow
 
@@ -44,8 +44,13 @@ class DraftFiles(QObject):
         # Pictures that were pasted and are not files yet.
         self._pastes = 0
         self._detail: PictureDetail = "normal"
+        # The number of the look at the disk that has not come back yet.
+        self._look: int | None = None
+        # True while the files are known to be on disk as they were read.
+        self._confirmed = False
         inspector.pasted_kept.connect(self.on_pasted_kept)
         inspector.pasting_failed.connect(self.on_pasting_failed)
+        inspector.looked_again.connect(self.on_looked_again)
 
     def __bool__(self) -> bool:
         return bool(self._findings)
@@ -68,6 +73,11 @@ class DraftFiles(QObject):
     @property
     def reading(self) -> bool:
         """True while something about the files is being found out."""
+        return self._look is not None or self.pending
+
+    @property
+    def pending(self) -> bool:
+        """True while a file is being read."""
         return bool(self._pastes) or any(found is None for found in self._findings.values())
 
     def thumbnails(self) -> dict[Path, list[QImage]]:
@@ -80,8 +90,7 @@ class DraftFiles(QObject):
 
     def offer(self, paths: Iterable[Path]) -> None:
         """Make chips of files that have none, as many as one question takes."""
-        new = dict.fromkeys(one_spelling(path) for path in paths)
-        fresh = [path for path in new if path not in self._findings]
+        fresh = [path for path in dict.fromkeys(paths) if path not in self._findings]
         taken = fresh[: max(0, MOST_FILES - len(self._findings))]
         for path in taken:
             self._window.add_chip(path)
@@ -124,18 +133,29 @@ class DraftFiles(QObject):
         """A chip was taken away."""
         self._findings.pop(path, None)
         self._inspector.forget([path])
+        self._look = None
         self._offer_details()
 
     def clear(self) -> None:
         """The files were sent; whoever sent them takes the chips away."""
         self._inspector.forget(self._findings)
         self._findings.clear()
+        self._look = None
         self._offer_details()
 
     def take(self, path: Path, found: Inspection) -> None:
         """What one of the files is has been found out; other files are ignored."""
         if path not in self._findings:
             return
+        twin = self._twin(path, found.stamp)
+        if twin is not None:
+            twice = max(path, twin, key=list(self._findings).index)
+            self._findings[path] = found
+            self.remove(twice)
+            self._window.remove_chip(twice)
+            if twice == path:
+                self._tell_settled()
+                return
         problem = found.attachment.problem
         if problem is not None:
             self._findings[path] = found
@@ -148,11 +168,11 @@ class DraftFiles(QObject):
     def check(self) -> Readiness:
         """Whether all can be sent; what changed on disk since it was read, is read again.
 
-        Where one cannot, the window says so.
+        "waiting" ends with `settled`, when it has to be asked again. Where a file cannot be sent,
+        the window says so.
         """
-        for path, found in tuple(self._findings.items()):
-            if found is not None and not self._inspector.unchanged(path, found):
-                self._inspect(path)
+        if not self.reading and self._findings and not self._confirmed:
+            self._look = self._inspector.look_again(self._findings)
         if self.reading:
             return "waiting"
         bad = [found for found in self.attachments if found.problem is not None]
@@ -163,6 +183,26 @@ class DraftFiles(QObject):
             f"{which} cannot be sent.", "Remove it" if len(bad) == 1 else "Remove them"
         )
         return "refused"
+
+    @Slot(int, object)
+    def on_looked_again(self, number: int, stamps: dict[Path, FileStamp | None]) -> None:
+        """How the files are now: read again what is not as it was."""
+        if number != self._look:
+            return
+        self._look = None
+        for path, found in tuple(self._findings.items()):
+            if found is not None and found.stamp != stamps[path]:
+                self._inspect(path)
+        self._confirmed = not self.reading
+        self._tell_settled()
+        self._confirmed = False
+
+    def _twin(self, path: Path, stamp: FileStamp | None) -> Path | None:
+        """Another chip of the same file, by another name or spelling."""
+        for other, found in self._findings.items():
+            if other != path and found and stamp and stamp.is_of_same_file(found.stamp):
+                return other
+        return None
 
     def _show(self, path: Path, found: Inspection) -> None:
         """Keep a good file with what it costs now, and put that on its chip."""

@@ -142,6 +142,10 @@ class MainWindow(QMainWindow):
         """The line below the composer."""
         self.composer.set_status(text)
 
+    def remove_chip(self, path: Path) -> None:
+        """Take a chip away that nobody asked for."""
+        self.composer.chips.remove(path)
+
     def offer_removal(self, sentence: str, offer: str) -> None:
         """Below the composer: some chips cannot be sent, and a button that takes them away."""
         self.composer.offer_removal(sentence, offer)

@@ -4,13 +4,13 @@ Lives in the GUI thread. Owns the conversation; knows no engine and no thread.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QImage
 
-from app.conversation.conversation import Conversation, Turn
+from app.conversation.conversation import Conversation
 from app.conversation.detail import PictureDetail
 from app.conversation.message import Attachment, ChatMessage
 from app.draft_files import DraftFiles
@@ -20,6 +20,8 @@ from app.inference.inspector import Inspector
 from app.inference.worker import ModelCard
 from app.main_window import MainWindow
 
+# Longer than any disk takes that is awake, shorter than anybody would press Send again.
+_PATIENCE_MS = 300
 _WAITS = "Sends as soon as the files are read. Esc takes that back."
 
 
@@ -67,6 +69,10 @@ class ChatSession(QObject):
         self._files.settled.connect(self.on_files_settled)
         # True after Send while an attachment is still being inspected.
         self._send_when_ready = False
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(_PATIENCE_MS)
+        self._patience.timeout.connect(self.on_patience_over)
 
     @property
     def conversation(self) -> Conversation:
@@ -122,6 +128,11 @@ class ChatSession(QObject):
         if self._send_when_ready:
             self._wait(False)
             self._window.composer.on_send_pressed()
+
+    @Slot()
+    def on_patience_over(self) -> None:
+        """What should have been a glance at the disk takes its time: say what is waited for."""
+        self._window.set_status(_WAITS)
 
     @Slot(str, object, bool)
     def on_message_submitted(self, text: str, attachments: object, thinking: bool) -> None:
@@ -220,6 +231,15 @@ class ChatSession(QObject):
         self._window.fail_reply(message.problem or "")
         self._end_reply(message)
 
+    @Slot(object)
+    def on_files_left_out(self, paths: tuple[Path, ...]) -> None:
+        """Files of earlier questions have gone since; the answer does without them."""
+        turns = self._conversation.turns
+        names = {item.path: item.name for turn in turns for item in turn.question.attachments}
+        gone = ", ".join(names[path] for path in paths if path in names)
+        what = "is no longer there and was" if len(paths) == 1 else "are no longer there and were"
+        self._window.set_status(f"{gone} {what} left out.")
+
     def _end_reply(self, message: ChatMessage) -> None:
         self._window.set_busy(False)
         turn = self._conversation.last
@@ -258,7 +278,11 @@ class ChatSession(QObject):
         if waiting != self._send_when_ready:
             self._send_when_ready = waiting
             self._window.set_waiting(waiting)
-            self._window.set_status(_WAITS if waiting else "")
+            self._window.set_status(_WAITS if waiting and self._files.pending else "")
+            if waiting:
+                self._patience.start()
+            else:
+                self._patience.stop()
 
     def _ask(self, text: str, thinking: bool) -> None:
         question = ChatMessage("user", text, attachments=self.attachments)
@@ -273,26 +297,8 @@ class ChatSession(QObject):
     def _request_reply(self) -> None:
         self._window.begin_reply()
         self._window.set_busy(True)
-        self._controller.start_reply(self._turns_on_disk(), self._files.detail)
+        self._controller.start_reply(self._conversation.turns_to_read, self._files.detail)
 
     def _clear_draft(self) -> None:
         self._files.clear()
         self._window.clear_composer()
-
-    def _turns_on_disk(self) -> tuple[Turn, ...]:
-        """The turns to read, without attachments of earlier turns whose files have gone since.
-
-        The last question keeps all of its own: if one is gone, the engine says so.
-        """
-        *earlier, last = self._conversation.turns_to_read
-        gone: list[str] = []
-        kept: list[Turn] = []
-        for turn in earlier:
-            there = tuple(item for item in turn.question.attachments if item.path.is_file())
-            gone += [item.name for item in turn.question.attachments if item not in there]
-            kept.append(replace(turn, question=replace(turn.question, attachments=there)))
-        if gone:
-            names = ", ".join(gone)
-            verb = "is" if len(gone) == 1 else "are"
-            self._window.set_status(f"{names} {verb} no longer there and was left out.")
-        return (*kept, last)

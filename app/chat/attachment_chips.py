@@ -256,6 +256,15 @@ class AttachmentChips(QScrollArea):
             chip.show_attachment(attachment, thumbnail, filmstrip)
             self._tell()
 
+    def remove(self, path: Path) -> None:
+        """Take a chip away; nothing happens if it is gone."""
+        chip = self._chip(path)
+        if chip is not None:
+            self.chips.remove(chip)
+            chip.hide()
+            chip.deleteLater()
+            self._tell()
+
     def set_problem(self, path: Path, sentence: str) -> None:
         """A file cannot be sent; nothing happens if its chip is gone."""
         chip = self._chip(path)
@@ -333,14 +342,9 @@ class AttachmentChips(QScrollArea):
     @Slot(object)
     def on_remove_requested(self, path: Path) -> None:
         """Take a chip away because the person said so."""
-        chip = self._chip(path)
-        if chip is None:
-            return
-        self.chips.remove(chip)
-        chip.hide()
-        chip.deleteLater()
-        self._tell()
-        self.attachment_removed.emit(path)
+        if self._chip(path) is not None:
+            self.remove(path)
+            self.attachment_removed.emit(path)
 
 
 def _line_px(theme: Theme) -> int:

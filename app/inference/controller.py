@@ -53,6 +53,7 @@ class ReplyController(QObject):
         model_opened(ModelCard): the model is ready to answer.
         model_failed(str): it is not; the sentence says why.
         reply_started(): a reply was asked for.
+        files_left_out(tuple): Paths of earlier questions' files that have gone since.
         progress_changed(str, float): a sentence about the work before the first word, and how
             much of it is done, from 0 to 1, or -1 when that is not known.
         thinking_arrived(str), text_arrived(str): more of the reply.
@@ -64,6 +65,7 @@ class ReplyController(QObject):
     model_opened = Signal(object)
     model_failed = Signal(str)
     reply_started = Signal()
+    files_left_out = Signal(object)
     progress_changed = Signal(str, float)
     thinking_arrived = Signal(str)
     text_arrived = Signal(str)
@@ -112,6 +114,7 @@ class ReplyController(QObject):
         self._worker.model_opened.connect(self.on_model_opened)
         self._worker.model_failed.connect(self.on_model_failed)
         self._worker.output_waiting.connect(self.on_output_waiting)
+        self._worker.files_left_out.connect(self.on_files_left_out)
         self._worker.reply_finished.connect(self.on_reply_finished)
         self._worker.reply_failed.connect(self.on_reply_failed)
         self._thread.start()
@@ -228,6 +231,12 @@ class ReplyController(QObject):
                 self._hand_out(self._reply, event)
         self._last_drain = time.monotonic()
         self._rest_ms = max(DRAIN_INTERVAL_MS, _REST * 1000 * (self._last_drain - began))
+
+    @Slot(int, object)
+    def on_files_left_out(self, reply_id: int, paths: tuple[Path, ...]) -> None:
+        """The worker does without some files of earlier questions."""
+        if self._reply is not None and reply_id == self._reply.job.reply_id:
+            self.files_left_out.emit(paths)
 
     @Slot(int, object)
     def on_reply_finished(self, reply_id: int, finished: Finished) -> None:

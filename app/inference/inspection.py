@@ -24,6 +24,11 @@ class FileStamp:
     size_bytes: int
     modified_ns: int
     inode: int
+    device: int
+
+    def is_of_same_file(self, other: "FileStamp | None") -> bool:
+        """Whether both are of one file, by whatever names. A volume may not number its files."""
+        return self == other and bool(self.inode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +69,7 @@ def stamp_of(path: Path) -> FileStamp | None:
         return None
     if not stat.S_ISREG(state.st_mode):
         return None
-    return FileStamp(state.st_size, state.st_mtime_ns, state.st_ino)
-
-
-def one_spelling(path: Path) -> Path:
-    """The same file, spelt in one way: absolute, no "..", no links among its folders.
-
-    The file's own name stays, since that is what a person knows it by.
-    """
-    try:
-        return path.parent.resolve() / path.name
-    except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
-        return path
+    return FileStamp(state.st_size, state.st_mtime_ns, state.st_ino, state.st_dev)
 
 
 def attachment_name(path: Path, pasted_folder: Path) -> str:

@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal, Slot
 from PySide6.QtGui import QImage
 
 from app.conversation.detail import PictureDetail
-from app.inference.inspection import Inspection, attachment_name, counted, one_spelling, stamp_of
+from app.inference.inspection import Inspection, attachment_name, counted, stamp_of
 from app.inference.pasted_pictures import keep_picture
 from app.inference.requests import MAX_IMAGE_TOKENS
 from mlx_model.errors import FiresideError
@@ -44,11 +44,13 @@ class Inspector(QObject):
 
     Signals:
         inspected(Path, Inspection): what was found out about a file that is still wanted.
+        looked_again(int, dict): the stamps of the files by their paths, None where there is none.
         pasted_kept(Path): a pasted picture became this file.
         pasting_failed(str): it could not; the sentence says why.
     """
 
     inspected = Signal(object, object)
+    looked_again = Signal(int, object)
     pasted_kept = Signal(object)
     pasting_failed = Signal(str)
 
@@ -59,7 +61,7 @@ class Inspector(QObject):
         self, model_folder: Path, pasted_folder: Path, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._pasted_folder = one_spelling(pasted_folder)
+        self._pasted_folder = pasted_folder
         self._processor = LazyProcessor(model_folder)
         self._settings = ReplySettings()
         self._tickets = 0
@@ -87,9 +89,14 @@ class Inspector(QObject):
         """Make a file of a pasted picture; `pasted_kept` or `pasting_failed` follows."""
         self._pool.start(_PasteJob(self, image))
 
-    def unchanged(self, path: Path, inspection: Inspection) -> bool:
-        """True while the file on disk is the one that was inspected. Only looks at its stamp."""
-        return stamp_of(path) == inspection.stamp
+    def look_again(self, paths: Iterable[Path]) -> int:
+        """See in which state the files are now; `looked_again` follows with the number returned.
+
+        Not in the GUI thread: a network volume that has gone may take a minute to say so.
+        """
+        self._tickets += 1
+        self._pool.start(_LookJob(self, self._tickets, tuple(paths)))
+        return self._tickets
 
     def counted(self, inspection: Inspection, detail: PictureDetail) -> Inspection:
         """The same finding with what the file costs when it is looked at that closely.
@@ -126,6 +133,10 @@ class Inspector(QObject):
         found = inspect_file(path, name, self._processor.get, self._settings, ticket.cancel)
         if not ticket.cancel.is_set():
             self._found.emit(_Finding(ticket.number, path, found))
+
+    def run_look(self, number: int, paths: tuple[Path, ...]) -> None:
+        """The work of one look at the disk, on a pool thread."""
+        self.looked_again.emit(number, {path: stamp_of(path) for path in paths})
 
     def run_paste(self, image: QImage) -> None:
         """The work of one paste, on a pool thread."""
@@ -179,6 +190,17 @@ class _InspectionJob(QRunnable):
 
     def run(self) -> None:
         self._inspector.run_inspection(self._path, self._ticket)
+
+
+class _LookJob(QRunnable):
+    def __init__(self, inspector: Inspector, number: int, paths: tuple[Path, ...]) -> None:
+        super().__init__()
+        self._inspector = inspector
+        self._number = number
+        self._paths = paths
+
+    def run(self) -> None:
+        self._inspector.run_look(self._number, self._paths)
 
 
 class _PasteJob(QRunnable):

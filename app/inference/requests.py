@@ -1,11 +1,14 @@
 """Turns of a conversation into messages for the engine, and what to call the things it looks at.
 
-Pure functions: no Qt, no thread, no file is opened.
+No Qt, no thread; no file is opened.
 """
 
+import os.path
 import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from app.conversation.conversation import Turn
 from app.conversation.detail import PictureDetail
@@ -87,6 +90,25 @@ def _media_part(attachment: Attachment) -> Part:
     if attachment.kind == "video":
         return VideoPart(attachment.path)
     return ImagePart(attachment.path)
+
+
+def without_gone_files(
+    messages: Sequence[Message],
+) -> tuple[tuple[Message, ...], tuple[Path, ...]]:
+    """The messages without earlier files that have gone since, and where those were.
+
+    The last message keeps all of its own: if one is gone, the engine says so. Asks the disk, which
+    may take long.
+    """
+    gone: dict[Path, None] = {}
+    kept: list[Message] = []
+    for message in messages[:-1]:
+        for part in message.content:
+            if isinstance(part, ImagePart | VideoPart) and not os.path.isfile(part.path):
+                gone[part.path] = None
+        parts = tuple(part for part in message.content if getattr(part, "path", None) not in gone)
+        kept.append(replace(message, content=parts))
+    return (*kept, *messages[-1:]), tuple(gone)
 
 
 def name_of_what_is_looked_at(attachments: Sequence[Attachment]) -> str:

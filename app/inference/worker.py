@@ -16,7 +16,7 @@ from typing import Protocol
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from app.conversation.detail import PictureDetail
-from app.inference.requests import reply_settings
+from app.inference.requests import reply_settings, without_gone_files
 from app.inference.token_buffer import TokenBuffer
 from mlx_model.errors import FiresideError
 from mlx_model.events import Event, Finished, ReplyStats
@@ -110,6 +110,7 @@ class InferenceWorker(QObject):
     Signals:
         model_opened(ModelCard): the model is ready to answer.
         model_failed(str): it could not be loaded; the sentence says why.
+        files_left_out(int, tuple): Paths that the reply with this id does without.
         output_waiting(): the buffer has something to drain; at most once between two drains.
         reply_finished(int, Finished): the reply with this id ended.
         reply_failed(int, str): the reply with this id broke off; the sentence says why.
@@ -117,6 +118,7 @@ class InferenceWorker(QObject):
 
     model_opened = Signal(object)
     model_failed = Signal(str)
+    files_left_out = Signal(int, object)
     output_waiting = Signal()
     reply_finished = Signal(int, object)
     reply_failed = Signal(int, str)
@@ -168,7 +170,10 @@ class InferenceWorker(QObject):
 
     def _run(self, engine: ReplyEngine, job: ReplyJob) -> Finished:
         settings = reply_settings(job.thinking, engine.is_demo, job.detail)
-        request = ReplyRequest(job.messages, settings)
+        messages, gone = without_gone_files(job.messages)
+        if gone:
+            self.files_left_out.emit(job.reply_id, gone)
+        request = ReplyRequest(messages, settings)
         for event in engine.reply(request, job.cancel):
             if isinstance(event, Finished):
                 return event

@@ -14,6 +14,8 @@ from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
 from app.composition import Composition
+from app.inference import inspector
+from app.inference.inspection import stamp_of
 from app.inference.worker import ReplyEngine
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
@@ -80,6 +82,12 @@ def chip_paths(composition: Composition) -> list[Path]:
     return [chip.path for chip in composition.window.composer.chips.chips]
 
 
+def send(composition: Composition, qtbot: QtBot, text: str) -> None:
+    """Ask, and wait until the files were found as they were and the question is on its way."""
+    with qtbot.waitSignal(composition.session.question_asked, timeout=20_000):
+        ask(composition.window, text)
+
+
 def press_stop(composition: Composition, qtbot: QtBot) -> None:
     qtbot.mouseClick(composition.window.composer.send_button, Qt.MouseButton.LeftButton)
 
@@ -91,7 +99,7 @@ def press_escape(composition: Composition, qtbot: QtBot) -> None:
 def test_a_message_waits_for_the_model(loading: Loading, qtbot: QtBot) -> None:
     composition, model = loading
     attach(composition, qtbot, PICTURE)
-    ask(composition.window, "What is this?")
+    send(composition, qtbot, "What is this?")
     reply = composition.window.transcript.reply
     assert reply is not None
     assert "Opening the model" in reply.progress.accessibleName()
@@ -108,7 +116,7 @@ def test_stop_takes_the_waiting_message_back(
     composition, model = loading
     composition.window.composer.think_button.setChecked(True)
     attach(composition, qtbot, PICTURE, CLIP)
-    ask(composition.window, "What are these?")
+    send(composition, qtbot, "What are these?")
     assert draft(composition) == ""
     with qtbot.waitSignal(composition.session.question_taken_back):
         stop(composition, qtbot)
@@ -139,7 +147,7 @@ def test_stop_takes_the_waiting_message_back(
 def test_what_was_written_since_is_kept_too(loading: Loading, qtbot: QtBot) -> None:
     composition, _ = loading
     attach(composition, qtbot, PICTURE)
-    ask(composition.window, "What is this?")
+    send(composition, qtbot, "What is this?")
     composition.window.set_draft("And this?")
     attach(composition, qtbot, CLIP)
     press_escape(composition, qtbot)
@@ -163,7 +171,7 @@ def test_sent_again_after_taking_it_back(loading: Loading, qtbot: QtBot) -> None
 def test_a_model_that_fails_gives_the_waiting_message_back(loading: Loading, qtbot: QtBot) -> None:
     composition, model = loading
     attach(composition, qtbot, PICTURE)
-    ask(composition.window, "What is this?")
+    send(composition, qtbot, "What is this?")
     model.error = CheckpointError("The folder holds no model. Choose another one.")
     model.there.set()
     with qtbot.waitSignal(composition.session.answer_ended) as ended:
@@ -187,6 +195,35 @@ def test_escape_keeps_back_what_waits_for_a_file(loading: Loading, qtbot: QtBot)
     assert model.engine.requests == []
     assert draft(composition) == "What moves?"
     assert not composition.window.actions_menu.stop.isEnabled()
+
+
+def test_a_disk_that_is_slow_to_answer_is_waited_for_and_can_be_given_up(
+    loading: Loading, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network volume does that has just gone: the window goes on, and says what it does."""
+    composition, model = loading
+    model.there.set()
+    qtbot.waitUntil(lambda: composition.controller.state == "idle", timeout=20_000)
+    attach(composition, qtbot, PICTURE)
+    answers = threading.Event()
+
+    def slowly(path: Path) -> object:
+        assert answers.wait(30)
+        return stamp_of(path)
+
+    monkeypatch.setattr(inspector, "stamp_of", slowly)
+    ask(composition.window, "What is this?")
+    status = composition.window.composer.status
+    qtbot.waitUntil(lambda: status.text().startswith("Sends as soon as"), timeout=20_000)
+    press_escape(composition, qtbot)
+    assert status.text() == ""
+    answers.set()
+    qtbot.waitUntil(lambda: not composition.session.inspecting, timeout=20_000)
+    qtbot.wait(50)
+    assert model.engine.requests == []
+    assert draft(composition) == "What is this?"
+    with qtbot.waitSignal(composition.session.answer_ended):
+        press_stop(composition, qtbot)  # which is Send
 
 
 def test_a_picture_pasted_just_before_send_goes_along(loading: Loading, qtbot: QtBot) -> None:

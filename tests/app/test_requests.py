@@ -4,7 +4,12 @@ from pathlib import Path
 
 from app.conversation.conversation import Turn
 from app.conversation.message import Attachment, ChatMessage
-from app.inference.requests import compose_messages, name_of_what_is_looked_at, reply_settings
+from app.inference.requests import (
+    compose_messages,
+    name_of_what_is_looked_at,
+    reply_settings,
+    without_gone_files,
+)
 from mlx_model.messages import ImagePart, Message, ReplySettings, TextPart, VideoPart
 
 PICTURE = Attachment(Path("/p/shapes.png"), "image", "shapes.png")
@@ -54,3 +59,18 @@ def test_what_is_looked_at_is_named() -> None:
     assert name_of_what_is_looked_at([PICTURE]) == "the picture"
     assert name_of_what_is_looked_at([CLIP]) == "the clip"
     assert name_of_what_is_looked_at([PICTURE, CLIP, PICTURE]) == "2 pictures and the clip"
+
+
+def test_earlier_files_that_have_gone_are_left_out(tmp_path: Path) -> None:
+    there = tmp_path / "there.png"
+    there.write_bytes(b"x")
+    gone, folder = tmp_path / "gone.mp4", tmp_path / "folder.png"
+    folder.mkdir()
+    words = TextPart("What is this?")
+    earlier = Message("user", (ImagePart(there), VideoPart(gone), ImagePart(folder), words))
+    answer = Message("assistant", (TextPart("A circle."),), "Round.")
+    last = Message("user", (VideoPart(gone), words))
+    messages, left_out = without_gone_files((earlier, answer, last))
+    assert messages == (Message("user", (ImagePart(there), words)), answer, last)
+    assert left_out == (gone, folder)
+    assert without_gone_files((last,)) == ((last,), ())

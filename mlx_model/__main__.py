@@ -190,24 +190,26 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _loaded(model: Path, cancel: threading.Event) -> "Engine":
     """The engine; from here on Ctrl-C sets `cancel`, and stops the loading too."""
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where it is ignored
+    if heard:
+        signal.signal(signal.SIGINT, _leave_at_once)
     from mlx_model import Engine, LoadCancelledError
 
-    _set_on_interrupt(cancel)
+    def on_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        cancel.set()  # Python swallows a KeyboardInterrupt inside a destructor
+        raise KeyboardInterrupt
+
+    if heard:
+        signal.signal(signal.SIGINT, on_interrupt)
     try:
         return Engine.load(model, cancel=cancel)
     except LoadCancelledError as error:
         raise KeyboardInterrupt from error
 
 
-def _set_on_interrupt(cancel: threading.Event) -> None:
-    """Ctrl-C also sets `cancel`: Python swallows a KeyboardInterrupt inside a destructor."""
-
-    def on_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-        cancel.set()
-        raise KeyboardInterrupt
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-        signal.signal(signal.SIGINT, on_interrupt)
+def _leave_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """While modules are imported: an import that is interrupted can end in any error at all."""
+    os._exit(STATUS_INTERRUPTED)
 
 
 def _request(options: argparse.Namespace) -> ReplyRequest:

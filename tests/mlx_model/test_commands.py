@@ -186,6 +186,31 @@ def test_control_c_while_the_model_is_loaded(command: list[str], file: str, tmp_
     assert (process.returncode, *shown) == (130, b"", b"")
 
 
+def test_control_c_while_modules_are_imported(tmp_path: Path) -> None:
+    """Some packages turn an interrupt into an error of their own."""
+    (tmp_path / "tokenizers.py").write_text(
+        "import sys, time\n"
+        "try:\n"
+        "    sys.stdout.write('.'), sys.stdout.flush(), time.sleep(60)\n"
+        "except BaseException:\n"
+        "    raise ImportError('reinstall the package') from None\n",
+        encoding="utf-8",
+    )
+    process = subprocess.Popen(
+        [*COMMAND, "ask", "What?"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout
+        assert process.stdout.read(1) == b"."
+        process.send_signal(signal.SIGINT)
+        shown = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, *shown) == (130, b"", b"")
+
+
 def _rest(terminal: int) -> bytes:
     rest = b""
     try:

@@ -68,15 +68,28 @@ def read(engine: Engine) -> list[int]:
 def test_the_size_of_the_chunks_does_not_change_the_reply(
     demo: Engine, settings: dict[str, Any]
 ) -> None:
-    request = ask(CLIP, "and", PICTURE, "What is this?", max_tokens=16, **settings)
+    replies = in_chunks(demo, ask(CLIP, "and", PICTURE, "What?", max_tokens=16, **settings))
+    assert replies[0][1]
+    assert replies == replies[:1] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_no_seed_tells_the_size_of_the_chunks(demo: Engine, seed: int) -> None:
+    settings = {"temperature": 1.3, "top_p": 0.98, "repetition_penalty": 1.1, "seed": seed}
+    replies = in_chunks(demo, ask(PICTURE, "and", CLIP, "What?", max_tokens=60, **settings))
+    assert replies == replies[:1] * 4
+
+
+def in_chunks(demo: Engine, request: ReplyRequest) -> list[tuple[str, str]]:
+    """Thinking and answer when the prompt is read 1, 7, 64 and 512 tokens at a time."""
     replies = []
     for chunk in (1, 7, 64, 512):
         limits = replace(LIMITS, prefill_chunk_tokens=chunk)
         engine = Engine(demo.model, demo.processor, limits, ModelLabel("Demo", "", True))
         events = list(engine.reply(request, NEVER))
         replies.append((texts(events, ThinkingDelta), texts(events, TextDelta)))
-    assert replies[0][1]
-    assert replies == replies[:1] * 4
+    return replies
 
 
 def test_the_repetition_penalty_falls_on_words_of_the_prompt_and_not_on_pictures(

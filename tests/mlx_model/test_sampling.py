@@ -86,6 +86,26 @@ def test_tokens_are_drawn_as_often_as_the_plain_model_says(chosen: dict[str, Any
     assert chi_square_is_plausible(drawn, expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", range(25))
+def test_any_mixture_of_settings_draws_as_the_plain_model_says(case: int) -> None:
+    dice = np.random.default_rng(case)
+    logits = (dice.normal(size=200) * dice.uniform(0.5, 4)).astype(np.float32)
+    chosen = ReplySettings(
+        temperature=float(dice.uniform(0.2, 3)),
+        top_k=int(dice.choice([0, 1, 20, 50, 500])),
+        top_p=float(dice.choice([1.0, dice.uniform(0.1, 1)])),
+        min_p=float(dice.choice([0.0, dice.uniform(0, 0.2)])),
+        presence_penalty=float(dice.choice([0.0, dice.uniform(-2, 2)])),
+        repetition_penalty=float(dice.choice([1.0, dice.uniform(0.5, 2)])),
+        seed=case,
+    )
+    prompt_ids, reply_ids = (tuple(dice.integers(0, 200, 40).tolist()) for _ in range(2))
+    expected = plain_distribution(logits.tolist(), chosen, prompt_ids, reply_ids)
+    drawn = draw(chosen, 6_000, logits, prompt_ids, reply_ids)
+    assert chi_square_is_plausible(drawn, expected)
+
+
 def test_the_plausibility_test_notices_a_wrong_temperature() -> None:
     expected = plain_distribution(MANY.tolist(), ReplySettings(temperature=1.2))
     assert not chi_square_is_plausible(

@@ -92,6 +92,7 @@ bench:
 	@$(SETUP)/environment.py run
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m tools.bench.event_loop_delay
 	$(PYTHON) -m tools.bench.cancel_while_looking
+	$(PYTHON) -m tools.bench.long_draft
 
 # How much memory a conversion takes; needs about 6 GB of disk.
 bench-conversion:

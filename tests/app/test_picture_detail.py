@@ -5,11 +5,14 @@ of up to 16 megapixels, as those of the published checkpoints do.
 """
 
 import json
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 from PySide6.QtCore import Qt
@@ -217,3 +220,20 @@ def test_a_clip_that_was_cut_off_tells_what_is_left_of_it(
     (line,) = lines(composition)
     assert line.startswith("0:01 · ")
     assert line.endswith(" · ends early")
+
+
+def test_a_header_that_lies_about_the_length_is_not_believed(
+    make_composition: MakeComposition, qtbot: QtBot, tmp_path: Path
+) -> None:
+    composition, _ = make_composition(answer)
+    clip = tmp_path / "lies.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
+    for shade in range(30):
+        writer.write(np.full((64, 96, 3), 8 * shade, np.uint8))
+    writer.release()
+    content = bytearray(clip.read_bytes())
+    for chunk, frame_count_at in ((b"avih", 16), (b"strh", 32)):
+        struct.pack_into("<I", content, content.index(chunk) + 8 + frame_count_at, 3000)
+    clip.write_bytes(content)
+    attach(composition, qtbot, clip)
+    assert lines(composition) == ["0:03 · 6 frames · 18 tokens · ends early"]

@@ -187,7 +187,7 @@ def _ways(errand: _Errand, reader: FrameReader) -> list[_Way]:
 def _by_table(errand: _Errand, reader: FrameReader) -> _Taken | None:
     """From an MP4 or MOV, decoding no more than necessary; None where its table is no guide."""
     try:
-        source = errand.file.open("rb")
+        source = errand.file.open("rb", buffering=0)
     except OSError:
         return None
     with source:

@@ -7,7 +7,7 @@ passes over all others unread. Knows where frames lie, nothing of pictures.
 import io
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,8 @@ _PLAIN = frozenset({
 _H264_FRESH_START = frozenset({5})
 _HEVC_FRESH_START = frozenset(range(16, 22))
 _MOST_UNITS = 64
+_SIZE_BYTES = 4
+_UNIT_HEAD = struct.Struct(">IBB")
 
 
 def needed_frames(table: FrameTable, wanted: Sequence[int], file: BinaryIO) -> Integers | None:
@@ -33,13 +35,16 @@ def needed_frames(table: FrameTable, wanted: Sequence[int], file: BinaryIO) -> I
     if table.codec not in _H264 | _HEVC | _PLAIN:
         return None
     keys = _clean_keys(table)
+    places = table.order[list(wanted)]
     needed = np.zeros(len(table.sizes), dtype=np.bool_)
     fresh: dict[int, bool] = {0: True}
-    for place in table.order[list(wanted)]:
+    for place in places:
         position = int(np.searchsorted(keys, place, side="right")) - 1
         while not fresh.setdefault(key := int(keys[position]), _is_fresh_start(table, key, file)):
             position -= 1
         needed[key : place + 1] = True
+    needed[_never_referred_to(table, np.flatnonzero(needed), file)] = False
+    needed[places] = True
     return np.flatnonzero(needed)
 
 
@@ -58,21 +63,62 @@ def _is_fresh_start(table: FrameTable, place: int, file: BinaryIO) -> bool:
     """
     if place == 0 or table.codec in _PLAIN:
         return True
+    kinds = [unit.kind for unit in _picture_units(table, place, file)]
+    fresh = _H264_FRESH_START if table.codec in _H264 else _HEVC_FRESH_START
+    return bool(kinds) and fresh.issuperset(kinds)
+
+
+def _never_referred_to(table: FrameTable, places: Integers, file: BinaryIO) -> list[int]:
+    """Those of some frames, stored one after the other, from which no other frame is decoded."""
+    if table.codec in _PLAIN:
+        return []
+    units = {place: _picture_units(table, place, file) for place in places.tolist()}
+    highest = max((unit.layer for found in units.values() for unit in found), default=0)
+    return [
+        place
+        for place, found in units.items()
+        if found and all(unit.is_leaf and unit.layer == highest for unit in found)
+    ]
+
+
+class _PictureUnit(NamedTuple):
+    """What a piece of a coded picture says of itself.
+
+    A leaf is a picture that no other picture of its layer refers to; higher ones might.
+    """
+
+    kind: int
+    is_leaf: bool
+    layer: int
+
+
+def _picture_units(table: FrameTable, place: int, file: BinaryIO) -> list[_PictureUnit]:
+    """The pieces of one H.264 or HEVC picture; none where they make no sense."""
     start, stop = int(table.offsets[place]), int(table.offsets[place] + table.sizes[place])
+    found: list[_PictureUnit] = []
     for _ in range(_MOST_UNITS):
+        if start == stop:
+            return found
         file.seek(start)
-        head = file.read(5)
-        if len(head) < 5 or start + 5 > stop:
-            return False
-        (size,) = struct.unpack_from(">I", head)
+        head = file.read(_UNIT_HEAD.size)
+        if len(head) < _UNIT_HEAD.size or start + len(head) > stop:
+            break
+        size, first, second = _UNIT_HEAD.unpack(head)
         if table.codec in _H264:
-            kind, is_picture, fresh = head[4] & 31, 1 <= head[4] & 31 <= 5, _H264_FRESH_START
+            unit, is_picture = (
+                _PictureUnit(first & 31, first >> 5 & 3 == 0, 0),
+                1 <= first & 31 <= 5,
+            )
         else:
-            kind, is_picture, fresh = head[4] >> 1 & 63, head[4] >> 1 & 63 < 32, _HEVC_FRESH_START
+            kind = first >> 1 & 63
+            unit, is_picture = (
+                _PictureUnit(kind, kind < 16 and kind % 2 == 0, second & 7),
+                kind < 32,
+            )
         if is_picture:
-            return kind in fresh
-        start += 4 + size
-    return False
+            found.append(unit)
+        start += _SIZE_BYTES + size
+    return []
 
 
 class Excerpt(io.BufferedIOBase):

@@ -21,6 +21,10 @@ _MOST_TABLE_BYTES = 96 << 20
 _MOST_FRAMES = 4_000_000
 _MOST_EDITS = 100
 _NORMAL_SPEED = 1 << 16
+# Where H.264's and HEVC's settings say in how many bytes, less one, the pieces of a frame have
+# their sizes. Everybody takes four.
+_UNIT_SIZES = {b"avcC": 8, b"hvcC": 25}
+_FOUR_BYTES = 3
 
 
 class _NotPlainError(Exception):
@@ -76,7 +80,7 @@ def read_frame_table(file: BinaryIO) -> FrameTable | None:
             return None
         movie = read_box(file, b"moov", _MOST_TABLE_BYTES)
         return _table(movie.children(), file.seek(0, 2))
-    except (_NotPlainError, BoxError, struct.error, ValueError, OverflowError, OSError):
+    except (_NotPlainError, BoxError, struct.error, LookupError, ValueError, OSError):
         return None
 
 
@@ -233,4 +237,9 @@ def _codec(descriptions: Box) -> bytes:
     ways = descriptions.children(skip=8)
     if len(ways) != 1:
         raise _NotPlainError
+    settings = bytes(ways[0].content)
+    for name, place in _UNIT_SIZES.items():
+        start = settings.find(name)
+        if start >= 0 and settings[start + place] & 3 != _FOUR_BYTES:
+            raise _NotPlainError
     return ways[0].name

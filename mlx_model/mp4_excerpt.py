@@ -34,15 +34,12 @@ def needed_frames(table: FrameTable, wanted: Sequence[int], file: BinaryIO) -> I
     """
     if table.codec not in _H264 | _HEVC | _PLAIN:
         return None
-    keys = _clean_keys(table)
     places = table.order[list(wanted)]
+    clean = _clean_keys(table)
+    keys = [key for key in clean.tolist() if key <= places.max() and _is_fresh(table, key, file)]
     needed = np.zeros(len(table.sizes), dtype=np.bool_)
-    fresh: dict[int, bool] = {0: True}
-    for place in places:
-        position = int(np.searchsorted(keys, place, side="right")) - 1
-        while not fresh.setdefault(key := int(keys[position]), _is_fresh_start(table, key, file)):
-            position -= 1
-        needed[key : place + 1] = True
+    for place, key in zip(places, np.searchsorted(keys, places, side="right") - 1, strict=True):
+        needed[keys[key] : place + 1] = True
     needed[_never_referred_to(table, np.flatnonzero(needed), file)] = False
     needed[places] = True
     return np.flatnonzero(needed)
@@ -56,7 +53,7 @@ def _clean_keys(table: FrameTable) -> Integers:
     return np.flatnonzero(clean)
 
 
-def _is_fresh_start(table: FrameTable, place: int, file: BinaryIO) -> bool:
+def _is_fresh(table: FrameTable, place: int, file: BinaryIO) -> bool:
     """Whether the decoder forgets all earlier frames here, as the frame itself says.
 
     Tables also mark frames from which a picture only builds up over the frames that follow.

@@ -236,11 +236,11 @@ class VisionModel(nn.Module):
                 if part == slice(0, area):
                     yield frames * area * work_of_row, made
                     return made
-                for rows in made[len(whole) :]:  # before the first part is put into them
-                    whole.append(_room_for(rows, part, area))
+                for array in made[len(whole) :]:  # only for the first part
+                    whole.append(_room_for(array, part, area))
                     yield 0, whole[-1:]
-                for rows, room in zip(made, whole, strict=True):
-                    _put(rows, room, part)
+                for array, room in zip(made, whole, strict=True):
+                    _put(array, room, part)
                 yield frames * (part.stop - part.start) * work_of_row, whole
             return whole
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlx_model.boxes import Box
 from mlx_model.clips import probe_video, sample_video
 from mlx_model.errors import MediaError
+from mlx_model.frame_plan import FrameChoice, plan_by_index
 from mlx_model.media import media_kind
 from mlx_model.stills import load_image, probe_image
 from tests.mlx_model.numbered_frames import number_of, numbered_frame
-from tests.mlx_model.timed_clips import write_steady
+from tests.mlx_model.timed_clips import rewrite, write_steady
 
 MEDIA = Path(__file__).parents[1] / "media"
 LOADERS = (media_kind, probe_image, load_image, probe_video, sample_video)
@@ -192,6 +195,31 @@ def test_a_film_cut_before_its_table(tmp_path: Path, share: float) -> None:
     path.write_bytes(content[: int(len(content) * share)])
     for read in (probe_video, sample_video):
         assert "damaged, incomplete or sound only" in sentence_of(read, path)
+
+
+def test_a_film_without_frames(tmp_path: Path) -> None:
+    path = write_steady(tmp_path / "a.mp4", 10)
+    counted = (b"stts", b"stss", b"stsc", b"stco")
+
+    def emptied(box: Box) -> bytes | None:
+        return bytes(12) if box.name == b"stsz" else bytes(8) if box.name in counted else None
+
+    rewrite(path, emptied)
+    assert "cannot be read" in sentence_of(sample_video, path)
+
+
+@pytest.mark.parametrize("said_s", [100.0, 0.5])
+def test_a_header_that_lies_about_the_length(tmp_path: Path, said_s: float) -> None:
+    path = write_steady(tmp_path / "a.mkv", 200)
+    content = path.read_bytes()
+    place = content.index(b"\x44\x89\x88") + 3  # the length in ms
+    path.write_bytes(content[:place] + struct.pack(">d", said_s * 1000) + content[place + 8 :])
+    clip = sample_video(path)
+    numbers = [number_of(frame) for frame in clip.frames]
+    assert clip.times_s == pytest.approx([number / 30 for number in numbers], abs=2e-3)
+    assert clip.ended_early == (said_s > 10)
+    # Longer than it is: spread over what is there. Shorter: only what was promised.
+    assert numbers == plan_by_index(200 if said_s > 10 else 15, 30.0, FrameChoice())
 
 
 def replace_by_nothing(path: Path) -> None:

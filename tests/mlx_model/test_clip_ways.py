@@ -6,6 +6,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -332,3 +333,11 @@ def test_every_way_can_be_stopped_and_tells_how_far_it_is(tmp_path: Path, way: s
     assert len(told) == 1
     with pytest.raises(MediaCancelledError):
         sample_video(path, 7.0, start_s=choice.start_s, cancel=cancel)
+
+
+def test_several_clips_at_once() -> None:
+    names = ("h264.mp4", "vp9.webm", "hevc.mov", "uneven.mkv", "key_frames.mp4", "uneven.mp4")
+    alone = [sample_video(MEDIA / name).times_s for name in names]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda name: sample_video(MEDIA / name).times_s, names * 4))
+    assert together == alone * 4

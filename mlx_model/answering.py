@@ -103,6 +103,8 @@ class Answer:
                 token_id = self._tokens.send(sent or None)
             except StopIteration as end:
                 reason: FinishReason = end.value
+                if sent and reason == "stop":  # any other end came before these were read
+                    yield from self._ended_thinking(sent)
                 return reason
             self._count()
             if sent:
@@ -120,13 +122,15 @@ class Answer:
 
     def _ended_thinking(self, sent: Sequence[int]) -> Generator[Event, None, None]:
         """The words that were put into the model's mouth belong to its thinking."""
+        thought = self._parser.thought
         self._text.drop_unfinished()
         for token_id in sent:
             delta = self._shown(token_id)
             if delta is not None:
                 yield delta
-        if self._parser.thought:
-            yield Notice(f"The thinking was ended at its limit of {self._budget.tokens:,} tokens.")
+        if thought:
+            limit = "1 token" if self._budget.tokens == 1 else f"{self._budget.tokens:,} tokens"
+            yield Notice(f"The thinking was ended at its limit of {limit}.")
 
     def _missing_answer(self, reason: FinishReason) -> str | None:
         """What to say about a reply that never came to its answer."""

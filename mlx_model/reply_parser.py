@@ -27,7 +27,6 @@ class ReplyParser:
         self._begun = False  # something visible of the current part has come
         self._blank = ""  # whitespace not handed out: before the part, or after what was
         self._handed_out = False  # something of the current part
-        self._thought = False
 
     @property
     def thinking(self) -> bool:
@@ -36,8 +35,8 @@ class ReplyParser:
 
     @property
     def thought(self) -> bool:
-        """Whether any thinking has been handed out."""
-        return self._thought
+        """Whether the reply is inside a thinking of which something has been handed out."""
+        return self._thinking and self._handed_out
 
     @property
     def answered(self) -> bool:
@@ -89,7 +88,6 @@ class ReplyParser:
             visible = _without_blank_lines_before(visible)
             self._handed_out = True
         if self._thinking:
-            self._thought = True
             return ThinkingDelta(visible)
         return TextDelta(visible)
 

@@ -257,12 +257,16 @@ def thinks_for(budget: int, answer: str) -> list[int]:
     return [*THOUGHT[:budget], *[STOP] * len(FORCED_IDS), *ids_of(answer)]
 
 
-@pytest.mark.parametrize("budget", [1, 5, len(THOUGHT)])
-def test_a_thinking_that_has_spent_its_budget_is_ended_and_answered(budget: int) -> None:
+@pytest.mark.parametrize(
+    ("budget", "limit"), [(1, "1 token"), (5, "5 tokens"), (len(THOUGHT), f"{len(THOUGHT)} tokens")]
+)
+def test_a_thinking_that_has_spent_its_budget_is_ended_and_answered(
+    budget: int, limit: str
+) -> None:
     result = reply(thinks_for(budget, "Red."), thinking=True, thinking_budget=budget)
     assert result.thought == TOKENIZER.decode(THOUGHT[:budget]) + LAST_THOUGHT
     assert (result.said, result.reason) == ("Red.", "stop")
-    assert result.notices == [f"The thinking was ended at its limit of {budget} tokens."]
+    assert result.notices == [f"The thinking was ended at its limit of {limit}."]
     kinds = [type(event) for event in result.events]
     notice = kinds.index(Notice)
     assert set(kinds[:notice]) == {ThinkingDelta}
@@ -346,6 +350,26 @@ def test_a_reply_may_end_right_after_its_thinking_was_ended() -> None:
     assert (result.reason, result.said) == ("length", "R")
     result = reply(thinks_for(5, "Red."), thinking=True, thinking_budget=5, stop=("R",))
     assert (result.reason, result.said) == ("stop", "")
+
+
+def test_a_model_that_has_nothing_to_say_after_its_thinking_was_ended() -> None:
+    result = reply(thinks_for(5, ""), thinking=True, thinking_budget=5)
+    assert result.thought == TOKENIZER.decode(THOUGHT[:5]) + LAST_THOUGHT
+    assert (result.reason, result.said, result.held) == ("stop", "", 5 + len(FORCED_IDS))
+    limit, missing = result.notices
+    assert "limit of 5" in limit
+    assert "without an answer" in missing
+
+
+def test_a_thinking_that_opens_again_is_closed_without_further_words() -> None:
+    closed = ids_of("\n\n</think>\n\n")
+    again = [MARKS[0], *[STOP] * len(closed)]
+    script = [*THOUGHT[:2], *[STOP] * len(FORCED_IDS), *again, *again, *ids_of("Red.")]
+    result = reply(script, thinking=True, thinking_budget=2)
+    assert result.thought == TOKENIZER.decode(THOUGHT[:2]) + LAST_THOUGHT
+    assert (result.said, result.reason, len(result.notices)) == ("Red.", "stop", 1)
+    *_, second, third = [step for step in result.steps if len(step) > 1]
+    assert second == third == [MARKS[0], *closed]
 
 
 @pytest.mark.parametrize("thinking", [True, False])

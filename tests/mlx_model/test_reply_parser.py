@@ -127,5 +127,6 @@ def test_it_knows_whether_there_was_any_thinking() -> None:
     parser.feed(WORD, "\n")
     assert not parser.thought
     parser.feed(WORD, "hm")
-    parser.feed(CLOSE, "</think>")
     assert parser.thought
+    parser.feed(CLOSE, "</think>")
+    assert not parser.thought

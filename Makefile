@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make test` checks first and tests then, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table bench bench-conversion screenshots lock check-lock clean
+.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table bench bench-clips bench-conversion screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -93,6 +93,11 @@ bench:
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m tools.bench.event_loop_delay
 	$(PYTHON) -m tools.bench.cancel_while_looking
 	$(PYTHON) -m tools.bench.long_draft
+
+# Reading the frames of ten-minute clips, beside a seek for each frame. Takes some minutes.
+bench-clips:
+	@$(SETUP)/environment.py run
+	$(PYTHON) -m tools.bench.clip_reading
 
 # How much memory a conversion takes; needs about 6 GB of disk.
 bench-conversion:

@@ -196,7 +196,7 @@ def _by_table(errand: _Errand, reader: FrameReader) -> _Taken | None:
             return None
         shown_s = table.shown_s()
         plan = _plan_known(errand, shown_s, len(shown_s))
-        places = needed_frames(table, plan.wanted, source)
+        places = needed_frames(table, plan.wanted, source, errand.watch.check)
         if places is None:
             return None
         try:

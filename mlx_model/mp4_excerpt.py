@@ -6,7 +6,7 @@ passes over all others unread. Knows where frames lie, nothing of pictures.
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -27,20 +27,24 @@ _SIZE_BYTES = 4
 _UNIT_HEAD = struct.Struct(">IBB")
 
 
-def needed_frames(table: FrameTable, wanted: Sequence[int], file: BinaryIO) -> Integers | None:
+def needed_frames(
+    table: FrameTable, wanted: Sequence[int], file: BinaryIO, check: Callable[[], None]
+) -> Integers | None:
     """The stored places of the wanted frames and of all that they are decoded from, in order.
 
-    `wanted` are numbers in the order in which frames are shown. None when the coding is unknown.
+    `wanted` are numbers in the order in which frames are shown. `check` is called before each
+    frame that is looked into, and may raise. None when the coding is unknown.
     """
     if table.codec not in _H264 | _HEVC | _PLAIN:
         return None
     places = table.order[list(wanted)]
     clean = _clean_keys(table)
-    keys = [key for key in clean.tolist() if key <= places.max() and _is_fresh(table, key, file)]
+    last = places.max()
+    keys = [key for key in clean.tolist() if key <= last and _is_fresh(table, key, file, check)]
     needed = np.zeros(len(table.sizes), dtype=np.bool_)
     for place, key in zip(places, np.searchsorted(keys, places, side="right") - 1, strict=True):
         needed[keys[key] : place + 1] = True
-    needed[_never_referred_to(table, np.flatnonzero(needed), file)] = False
+    needed[_never_referred_to(table, np.flatnonzero(needed), file, check)] = False
     needed[places] = True
     return np.flatnonzero(needed)
 
@@ -53,23 +57,29 @@ def _clean_keys(table: FrameTable) -> Integers:
     return np.flatnonzero(clean)
 
 
-def _is_fresh(table: FrameTable, place: int, file: BinaryIO) -> bool:
+def _is_fresh(table: FrameTable, place: int, file: BinaryIO, check: Callable[[], None]) -> bool:
     """Whether the decoder forgets all earlier frames here, as the frame itself says.
 
     Tables also mark frames from which a picture only builds up over the frames that follow.
     """
     if place == 0 or table.codec in _PLAIN:
         return True
+    check()
     kinds = [unit.kind for unit in _picture_units(table, place, file)]
     fresh = _H264_FRESH_START if table.codec in _H264 else _HEVC_FRESH_START
     return bool(kinds) and fresh.issuperset(kinds)
 
 
-def _never_referred_to(table: FrameTable, places: Integers, file: BinaryIO) -> list[int]:
+def _never_referred_to(
+    table: FrameTable, places: Integers, file: BinaryIO, check: Callable[[], None]
+) -> list[int]:
     """Those of some frames, stored one after the other, from which no other frame is decoded."""
     if table.codec in _PLAIN:
         return []
-    units = {place: _picture_units(table, place, file) for place in places.tolist()}
+    units: dict[int, list[_PictureUnit]] = {}
+    for place in places.tolist():
+        check()
+        units[place] = _picture_units(table, place, file)
     highest = max((unit.layer for found in units.values() for unit in found), default=0)
     return [
         place

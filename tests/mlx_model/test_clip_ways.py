@@ -163,13 +163,33 @@ def test_what_frames_are_decoded_from() -> None:
         table = read_frame_table(file)
         assert table is not None
         assert np.flatnonzero(table.is_key).tolist() == list(range(0, 96, 12))
-        places = needed_frames(table, [0, 24, 25], file)
+        places = needed_frames(table, [0, 24, 25], file, lambda: None)
     assert places is not None
     # Frame 25 is stored behind the frame that it is foretold from.
     assert places.tolist()[:2] == [0, 24]
     assert set(places.tolist()) <= {0, *range(24, 30)}
     shown = {number for number, _ in table.listed(places)}
     assert {0, 24, 25} <= shown
+
+
+def test_looking_into_frames_can_be_stopped_before_each() -> None:
+    looks = 0
+
+    def third() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise MediaCancelledError
+
+    with (MEDIA / "key_frames.mp4").open("rb") as file:
+        table = read_frame_table(file)
+        assert table is not None
+        with pytest.raises(MediaCancelledError):
+            needed_frames(table, [90], file, third)
+        assert looks == 3
+        needed_frames(table, [90], file, third)
+    # The key frames up to the wanted one but for the first, then all frames from the last of them.
+    assert looks - 3 == 7 + table.order[90] - 84 + 1
 
 
 def test_frames_that_an_edit_leaves_out_have_no_number() -> None:
@@ -198,6 +218,22 @@ LIES: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
     "an edit at double speed": (b"elst", lambda old: old[:-4] + struct.pack(">I", 2 << 16)),
     "edits without end": (b"elst", lambda old: old[:4] + b"\xff" * 4 + old[8:]),
 }
+
+
+def test_frames_may_be_shown_before_their_time_of_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    shutil.copy(MEDIA / "key_frames.mp4", path)
+    before = first_table(path)
+    assert np.any(np.diff(before.shown) < 0)
+    earlier = int((before.shown - before.decoded).max()) - 1
+
+    def signed(old: bytes) -> bytes:
+        rows = np.frombuffer(old[8:], ">u4").reshape(-1, 2).astype(np.int64)
+        rows[:, 1] -= earlier
+        return b"\1" + old[1:8] + (rows & 0xFFFFFFFF).astype(">u4").tobytes()
+
+    rewrite(path, with_box(b"ctts", signed))
+    np.testing.assert_array_equal(first_table(path).shown, before.shown - earlier)
 
 
 @pytest.mark.parametrize("lie", LIES)

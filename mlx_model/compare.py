@@ -75,18 +75,24 @@ def compare(
         if on_progress is not None:
             on_progress(done, 2 * read.size)
 
-    with tempfile.TemporaryFile() as stored:
-        for start, chunk in _predictions(a, read, rows):
-            stored.write(chunk.data)
-            tell(start + len(chunk))
-        # The first model is gone now, and so must be all that it used.
-        gc.collect()
-        mx.clear_cache()
-        stored.seek(0)
-        for start, chunk in _predictions(b, read, rows):
-            other = np.frombuffer(stored.read(chunk.nbytes), chunk.dtype).reshape(chunk.shape)
-            columns.append(differences(other, chunk, targets[start : start + len(chunk)]))
-            tell(read.size + start + len(chunk))
+    try:
+        with tempfile.TemporaryFile() as stored:
+            for start, chunk in _predictions(a, read, rows):
+                stored.write(chunk.data)
+                tell(start + len(chunk))
+            # The first model is gone now, and so must be all that it used.
+            gc.collect()
+            mx.clear_cache()
+            stored.seek(0)
+            for start, chunk in _predictions(b, read, rows):
+                other = np.frombuffer(stored.read(chunk.nbytes), chunk.dtype).reshape(chunk.shape)
+                columns.append(differences(other, chunk, targets[start : start + len(chunk)]))
+                tell(read.size + start + len(chunk))
+    except OSError as error:
+        raise FiresideError(
+            f"The predictions could not be kept in {tempfile.gettempdir()} "
+            f"({error.strerror or error}). Free some space, or compare over fewer tokens."
+        ) from error
     divergences, same, surprise_a, surprise_b = (
         np.concatenate(column) for column in zip(*columns, strict=True)
     )

@@ -152,6 +152,15 @@ def test_a_full_disk_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch) ->
         compare(DEMO_MODEL, DEMO_MODEL, TEXT)
 
 
+def test_a_disk_that_fills_up_meanwhile_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full")  # takes nothing, and says so when what was written reaches it
+    if not full.exists():
+        pytest.skip("this system has no disk that is always full")
+    monkeypatch.setattr(compare_module.tempfile, "TemporaryFile", lambda: full.open("r+b", 0))
+    with pytest.raises(FiresideError, match=r"could not be kept in .* \(No space left on device\)"):
+        compare(DEMO_MODEL, DEMO_MODEL, TEXT)
+
+
 def test_the_texts_that_ship_are_chats() -> None:
     for file in (GENERAL_TEXT, DEMO_MODEL / OWN_TEXT):
         turns = chat(file.read_text(encoding="utf-8"))

@@ -136,9 +136,9 @@ class _MediaReader:
         seen, uncapped = (processor.video_size(*size, count, most) for most in (tokens, None))
         notices = [self._made_smaller(part, seen, uncapped)] if seen != uncapped else []
         if count == settings.max_frames < processor.frame_range()[1]:
+            frames = "1 frame" if count == 1 else f"{count} frames"
             notices.append(
-                f"The model sees {count} frames of {display_name(part.path)}; the settings allow "
-                "no more."
+                f"The model sees {frames} of {display_name(part.path)}; the settings allow no more."
             )
         if clip.ended_early:
             notices.append(

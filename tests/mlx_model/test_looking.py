@@ -18,6 +18,7 @@ from PIL import Image
 from mlx_model.errors import MediaError
 from mlx_model.events import Progress
 from mlx_model.looking import Grid, MediaQueue, encode, read_media
+from mlx_model.media import sample_video
 from mlx_model.messages import (
     ImagePart,
     MediaSettings,
@@ -202,6 +203,23 @@ def test_settings_lower_what_is_looked_at() -> None:
     assert small.video_grids[0][0, 0] == whole.video_grids[0][0, 0]
 
 
+def test_frames_are_made_small_in_one_step() -> None:
+    """A second resize would blur them; before the first, memory would hold whole frames."""
+    media = read(VideoPart(CLIP), settings=ReplySettings(max_image_tokens=4))
+    assert media is not None
+    patches = media.waiting[0][1]()
+    processor, clip = load_processor(ASSETS / "demo_model"), sample_video(CLIP, max_frames=16)
+    assert len(patches.frames) == len(clip.frames)
+    whole = processor.video_patches(clip.frames, max_frame_tokens=4)
+    np.testing.assert_array_equal(patches[:], whole[:])
+
+
+def test_a_limit_below_the_fewest_frames_of_the_checkpoint_holds() -> None:
+    media = read(VideoPart(CLIP), settings=ReplySettings(max_frames=2))
+    assert media is not None
+    assert media.video_grids[0][0, 0] == 1
+
+
 def test_settings_never_raise_the_limits_of_the_checkpoint() -> None:
     media = read(VideoPart(CLIP), settings=ReplySettings(video_fps=100, max_frames=500))
     assert media is not None
@@ -258,6 +276,9 @@ def test_caps_that_take_from_a_clip_are_said_so() -> None:
         "The model sees “clip.mp4” at 64 × 32 instead of 96 × 64 pixels: a picture may cost 4 "
         "tokens at most.",
         "The model sees 4 frames of “clip.mp4”; the settings allow no more.",
+    ]
+    assert notices_of(VideoPart(CLIP), max_frames=1) == [
+        "The model sees 1 frame of “clip.mp4”; the settings allow no more."
     ]
 
 

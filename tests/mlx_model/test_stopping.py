@@ -58,6 +58,7 @@ def read(pieces: list[str], stops: list[str]) -> tuple[list[str], bool]:
         (["\n\nUser: hi"], ["\nUser:"], "\n", True),
         (["\n\nRed.", "\n", "\n", "Blue."], ["\n\n"], "\n\nRed.", True),
         (["  Red."], [" "], "  Red.", False),
+        (["\n\nU", "s"], ["\n\nUser", "\n\n"], "\n\nUs", False),  # held back ahead of the text
     ],
 )
 def test_what_is_shown(pieces: list[str], stops: list[str], shown: str, found: bool) -> None:

@@ -74,6 +74,19 @@ def test_any_pieces_give_the_answer_of_the_whole(
     assert sum(done) == tower.work(grid)
 
 
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16], ids=str)
+@pytest.mark.parametrize("parts", [1, 30])
+def test_a_tower_in_16_bits_computes_in_them_whatever_the_pieces(
+    tower: VisionModel, dtype: mx.Dtype, parts: int
+) -> None:
+    rounded = VisionModel(CONFIG)
+    rounded.update(tree_map(lambda a: a.astype(dtype), tower.parameters()))
+    pixels, grid = pixels_of(2, 6, 8)
+    _, tokens = run(rounded.pieces(pixels.__getitem__, grid, tower.work(grid) // parts))
+    assert tokens.dtype == dtype
+    assert relative_error(tokens.astype(mx.float32), tower(pixels, grid[None])) < 0.05
+
+
 def test_what_fits_the_budget_is_one_piece(tower: VisionModel) -> None:
     pixels, grid = pixels_of(3, 4, 6)
     done, _ = run(tower.pieces(pixels.__getitem__, grid, tower.work(grid)))

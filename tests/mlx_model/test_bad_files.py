@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,10 +117,8 @@ def test_what_no_loader_opens(
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """Sockets have short names."""
-    folder = Path("/tmp") / f"fireside-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="fireside-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def test_a_socket(short_folder: Path) -> None:

@@ -13,11 +13,12 @@ from mlx_model.errors import CheckpointError
 from mlx_model.whole_folder import whole_folder
 
 ROOT = Path(__file__).parents[2]
-# Fills a folder and then waits to be killed.
+# Fills a folder and then waits to be killed; a shell's background jobs would not hear Ctrl-C.
 WRITER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from mlx_model.whole_folder import whole_folder
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with whole_folder(Path(sys.argv[1]), last="last") as folder:
     (folder / "first").write_text("1")
     print(folder, flush=True)
@@ -45,9 +46,8 @@ def start_writer(target: Path) -> tuple["subprocess.Popen[str]", Path]:
 
 def end(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
     process.send_signal(number)
-    process.wait(30)
-    assert process.stdout
-    process.stdout.close()
+    with process:  # closes what it printed to, and waits for its end
+        process.wait(30)
 
 
 def test_nothing_is_at_the_target_before_the_end(target: Path) -> None:

@@ -105,12 +105,12 @@ class _Errand:
 _Way = Callable[[_Errand, FrameReader], _Taken | None]
 
 
-def probe_video(path: str | Path) -> VideoInfo:
+def probe_video(path: str | Path, cancel: threading.Event | None = None) -> VideoInfo:
     """Size and length, as far as possible without going through the clip.
 
-    Raises MediaError as `sample_video` does.
+    Raises MediaError as `sample_video` does, MediaCancelledError once `cancel` is set.
     """
-    file = Path(path)
+    file, watch = Path(path), Watch(cancel=cancel)
     with open_reader(file) as reader:
         count, rate = reader.frame_count, reader.rate
         is_film = isinstance(reader, FilmReader)
@@ -122,8 +122,8 @@ def probe_video(path: str | Path) -> VideoInfo:
             return VideoInfo(reader.width, reader.height, duration_s, len(shown_s), rate)
         duration_s = count / rate if rate else 0.0
         if not duration_s:
-            shown_s = _packet_times(file, Watch()) if is_film else []
-            shown_s = shown_s or all_times(reader, Watch())
+            shown_s = _packet_times(file, watch) if is_film else []
+            shown_s = shown_s or all_times(reader, watch)
             if not shown_s:
                 raise nothing_decoded(file)
             count, rate = len(shown_s), rate or _mean_rate(shown_s)

@@ -84,7 +84,7 @@ def _inspect_clip(
     settings: ReplySettings,
     cancel: threading.Event,
 ) -> Inspection:
-    info = probe_video(attachment.path)
+    info = probe_video(attachment.path, cancel)
     # The same walk through the clip as the engine's, so that the count is the true one.
     fewest, most = _WITHOUT_MODEL
     if processor is not None:

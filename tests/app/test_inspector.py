@@ -15,6 +15,7 @@ from app.inference.attachment_reader import inspect_file
 from app.inference.inspection import FileStamp, Inspection, stamp_of
 from app.inference.inspector import Inspector, LazyProcessor
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
+from mlx_model.frame_readers import AnimationReader
 from mlx_model.looking import read_media
 from mlx_model.media import load_image, sample_video
 from mlx_model.messages import Message, ReplySettings, VideoPart
@@ -187,6 +188,23 @@ def test_a_removed_file_is_never_heard_of_again(
     qtbot.waitUntil(lambda: PICTURE in heard, timeout=10_000)
     qtbot.wait(100)
     assert heard == [PICTURE]
+
+
+def test_a_removed_clip_is_read_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cancel, steps = tmp_path / "a.gif", threading.Event(), list[int]()
+    first, *others = (Image.new("RGB", (40, 40), (number, 0, 0)) for number in range(20))
+    first.save(path, save_all=True, append_images=others)
+    grab = AnimationReader.grab
+
+    def third(self: AnimationReader) -> float | None:
+        steps.append(1)
+        if len(steps) == 3:
+            cancel.set()
+        return grab(self)
+
+    monkeypatch.setattr(AnimationReader, "grab", third)
+    inspect_file(path, path.name, lambda: None, ReplySettings(), cancel)
+    assert len(steps) == 3
 
 
 def test_a_finding_that_is_outdated_on_its_way_is_dropped(

@@ -17,7 +17,7 @@ from PIL import Image
 from mlx_model.boxes import Box
 from mlx_model.clips import MediaCancelledError, SampledVideo, probe_video, sample_video
 from mlx_model.frame_plan import FrameChoice, plan_by_index
-from mlx_model.frame_readers import FilmReader
+from mlx_model.frame_readers import AnimationReader, FilmReader
 from mlx_model.mp4_excerpt import needed_frames
 from mlx_model.mp4_table import FrameTable, read_frame_table
 from tests.mlx_model.numbered_frames import number_of, numbered_frame
@@ -369,6 +369,24 @@ def test_every_way_can_be_stopped_and_tells_how_far_it_is(tmp_path: Path, way: s
     assert len(told) == 1
     with pytest.raises(MediaCancelledError):
         sample_video(path, 7.0, start_s=choice.start_s, cancel=cancel)
+
+
+def test_counting_the_frames_of_a_clip_without_length_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cancel, steps = animation(tmp_path / "a.gif"), threading.Event(), list[int]()
+    grab = AnimationReader.grab
+
+    def third(self: AnimationReader) -> float | None:
+        steps.append(1)
+        if len(steps) == 3:
+            cancel.set()
+        return grab(self)
+
+    monkeypatch.setattr(AnimationReader, "grab", third)
+    with pytest.raises(MediaCancelledError):
+        probe_video(path, cancel)
+    assert len(steps) == 3
 
 
 def test_several_clips_at_once() -> None:

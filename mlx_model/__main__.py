@@ -44,8 +44,8 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         status: int = options.run(options)
         sys.stdout.flush()
     except FiresideError as error:
@@ -64,6 +64,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence instead of a page of usage."""
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace("unrecognized", "unrecognised")
         sentence = f"{message[:1].upper()}{message[1:]}".rstrip(".")
         print(f"{sentence}. `{self.prog} --help` shows what is possible.", file=sys.stderr)
         raise SystemExit(STATUS_USER_ERROR)
@@ -76,10 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="ask | chat | convert | compare")
 
     ask = commands.add_parser("ask", help="ask one question and print the answer as it streams")
-    ask.add_argument("question")
+    ask.add_argument("question", help="in quotation marks if it has more than one word")
     _add_model(ask)
-    ask.add_argument("--image", type=Path, action="append", default=[], metavar="FILE")
-    ask.add_argument("--video", type=Path, action="append", default=[], metavar="FILE")
+    for name, what in (("--image", "a picture"), ("--video", "a clip")):
+        ask.add_argument(
+            name,
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help=f"{what} to ask about; as often as needed",
+        )
     ask.add_argument(
         "--max-image-tokens",
         type=_count,
@@ -92,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         default=ReplySettings().max_frames,
         metavar="N",
-        help="how many frames of a clip are looked at (default: %(default)s)",
+        help="the most frames of a clip that are looked at (default: %(default)s)",
     )
     ask.add_argument("--think", action="store_true", help="let the model think before it answers")
     ask.add_argument(
@@ -103,7 +111,13 @@ def _parser() -> argparse.ArgumentParser:
         help="0, the default, always takes the likeliest word; 1 is lively",
     )
     ask.add_argument("--seed", type=_seed, metavar="N", help="makes a lively answer repeatable")
-    ask.add_argument("--max-tokens", type=_count, default=ReplySettings().max_tokens, metavar="N")
+    ask.add_argument(
+        "--max-tokens",
+        type=_count,
+        default=ReplySettings().max_tokens,
+        metavar="N",
+        help="how long thinking and answer may be together (default: %(default)s)",
+    )
     ask.add_argument(
         "--thinking-budget",
         type=_budget,
@@ -121,7 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
 
     chat = commands.add_parser("chat", help="serve another program, one JSON object a line")
-    chat.add_argument("--jsonl", action="store_true", required=True)
+    chat.add_argument(
+        "--jsonl",
+        action="store_true",
+        required=True,
+        help="the only form there is; the README describes it",
+    )
     _add_model(chat)
     chat.set_defaults(run=_chat)
 
@@ -279,10 +298,9 @@ class _Screen:
                 if reason == "length" and self._draws:
                     self._end_thinking()
                     self._end_answer()
-                    sentence = (
-                        f"Cut after {stats.generated_tokens} tokens; --max-tokens allows more."
-                    )
-                    self._write(self._aside, sentence + "\n")
+                    count = stats.generated_tokens
+                    tokens = "1 token" if count == 1 else f"{count:,} tokens"
+                    self._write(self._aside, f"Cut after {tokens}; --max-tokens allows more.\n")
 
     def close(self) -> None:
         """End every line that is still open."""

@@ -44,8 +44,15 @@ def add_convert(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     convert.add_argument("source", type=Path, help="folder of the published checkpoint")
     convert.add_argument("destination", type=Path, help="new or empty folder for the copy")
-    convert.add_argument("--recipe", choices=("uniform", "mixed"), default="uniform")
-    convert.add_argument("--bits", type=int, choices=(4, 8), default=4)
+    convert.add_argument(
+        "--recipe",
+        choices=("uniform", "mixed"),
+        default="uniform",
+        help="what gets how many bits, see below (default: %(default)s)",
+    )
+    convert.add_argument(
+        "--bits", type=int, choices=(4, 8), default=4, help="a weight (default: %(default)s)"
+    )
     convert.set_defaults(run=_convert)
 
 
@@ -135,6 +142,8 @@ def _own_text(*folders: Path) -> Path:
 
 def _beginning(file: Path) -> str:
     """The text in `file`, as much of it as any model could read."""
+    if not file.exists():
+        raise FiresideError(f"{file} cannot be found. Choose another file.")
     try:
         if not file.is_file():  # a pipe could be waited on for ever
             raise OSError("not a file")

@@ -118,6 +118,9 @@ class ModelConfig:
 def load_config(path: str | Path) -> ModelConfig:
     """Read `path`/config.json; CheckpointError if it is absent, broken or of another model."""
     file = Path(path) / "config.json"
+    if not file.parent.is_dir():
+        what = "is not a folder" if file.parent.exists() else "cannot be found"
+        raise CheckpointError(f"{file.parent} {what}. Choose a folder that holds a model.")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -247,7 +247,7 @@ def _check_ratio(height: int, width: int) -> None:
     ratio = max(height, width) / min(height, width)
     if ratio > MAX_ASPECT_RATIO:
         raise MediaError(
-            f"The picture is {ratio:.0f} times as long as it is wide, and the model reads up to "
+            f"The picture is {ratio:,.0f} times as long as it is wide, and the model reads up to "
             f"{MAX_ASPECT_RATIO} times. Crop it and attach it again."
         )
 

@@ -136,7 +136,7 @@ class _MediaReader:
         seen, uncapped = (processor.video_size(*size, count, most) for most in (tokens, None))
         notices = [self._made_smaller(part, seen, uncapped)] if seen != uncapped else []
         if count == settings.max_frames < processor.frame_range()[1]:
-            frames = "1 frame" if count == 1 else f"{count} frames"
+            frames = "1 frame" if count == 1 else f"{count:,} frames"
             notices.append(
                 f"The model sees {frames} of {display_name(part.path)}; the settings allow no more."
             )
@@ -157,10 +157,11 @@ class _MediaReader:
     def _made_smaller(
         self, part: ImagePart | VideoPart, seen: tuple[int, int], uncapped: tuple[int, int]
     ) -> str:
+        most = self.settings.max_image_tokens
+        tokens = "1 token" if most == 1 else f"{most:,} tokens"
         return (
             f"The model sees {display_name(part.path)} at {seen[0]} × {seen[1]} instead of "
-            f"{uncapped[0]} × {uncapped[1]} pixels: a picture may cost "
-            f"{self.settings.max_image_tokens:,} tokens at most."
+            f"{uncapped[0]} × {uncapped[1]} pixels: a picture may cost {tokens} at most."
         )
 
 

@@ -89,14 +89,19 @@ class AttachmentChip(QWidget):
         facts = wording.short_facts(attachment)
         at_own_size = attachment.kind == "image" and not wording.seen(attachment)
         ready = "ready" if at_own_size and not attachment.remark else ""
-        self._line = self.problem or wording.joined(facts, ready)
+        self._line = self._of_itself(self.problem) or wording.joined(facts, ready)
         self._describe()
 
     def show_problem(self, sentence: str) -> None:
         """The file cannot be sent."""
         self.problem = sentence
-        self._line = sentence
+        self._line = self._of_itself(sentence)
         self._describe()
+
+    def _of_itself(self, sentence: str) -> str:
+        """A sentence about the file as it reads below the file's name."""
+        named = f"“{self._name}” "
+        return f"It {sentence.removeprefix(named)}" if sentence.startswith(named) else sentence
 
     def size_for(self, width: int) -> tuple[int, int]:
         """Width and height in px, inside `width`."""

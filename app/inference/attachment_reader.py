@@ -54,11 +54,11 @@ def inspect_file(
     except FiresideError as error:
         problem = str(error)
     except MemoryError:
-        problem = f"{name} is too large to open in the memory that is free. Make it smaller."
+        problem = f"“{name}” is too large to open in the memory that is free. Make it smaller."
     except Exception:  # noqa: BLE001 - a decoder may raise anything, and the chip must say so
         if not cancel.is_set():
             _log.exception("unexpected error while reading %s", path)
-        problem = f"{name} could not be read. Try to save it again as JPEG, PNG or MP4."
+        problem = f"“{name}” could not be read. Try to save it again as JPEG, PNG or MP4."
     return Inspection(replace(attachment, problem=problem), stamp)
 
 

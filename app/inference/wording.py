@@ -23,7 +23,7 @@ def progress_fraction(progress: Progress) -> float:
 
 def footnote(stats: ReplyStats) -> str:
     """Such as "read 41 of 2,990 · first word 0.4 s · 24 tokens/s", without what is not known."""
-    if not stats.prompt_tokens:  # stopped before the question was put into tokens
+    if not stats.read_tokens:  # stopped before, or too long to begin with
         return ""
     parts = [f"read {stats.read_tokens:,} of {stats.prompt_tokens:,}"]
     if stats.generated_tokens:
@@ -36,10 +36,9 @@ def footnote(stats: ReplyStats) -> str:
 def ending_sentence(reason: FinishReason, stats: ReplyStats) -> str | None:
     """What to say below an answer that did not end by itself; None when there is nothing to say."""
     if reason == "length":
-        return (
-            f"The answer reached its limit of {stats.generated_tokens:,} tokens and was cut. "
-            "Ask for the rest to go on."
-        )
+        count = stats.generated_tokens
+        tokens = "1 token" if count == 1 else f"{count:,} tokens"
+        return f"The answer reached its limit of {tokens} and was cut. Ask for the rest to go on."
     if reason == "context_full":
         return "This chat is as long as the model can read. Start a new chat to go on."
     return None

@@ -200,6 +200,16 @@ def test_problem_is_a_whole_sentence_on_its_chip(composer: Composer) -> None:
     assert composer.draft.toPlainText() == "draft"
 
 
+def test_a_problem_does_not_repeat_the_name_above_it(composer: Composer) -> None:
+    composer.chips.add(PICTURE)
+    composer.chips.set_problem(PICTURE, "“cat.png” is empty. Choose another file.")
+    (chip,) = composer.chips.chips
+    assert chip.line == "It is empty. Choose another file."
+    assert chip.problem == "“cat.png” is empty. Choose another file."
+    composer.chips.set_problem(PICTURE, "“cat.png.jpg” is empty. Choose another file.")
+    assert chip.line == "“cat.png.jpg” is empty. Choose another file."
+
+
 def test_the_same_file_makes_one_chip(composer: Composer) -> None:
     composer.chips.add(PICTURE)
     composer.chips.add(PICTURE)

@@ -40,6 +40,7 @@ def test_the_footnote_leaves_out_what_is_not_known() -> None:
 
 def test_there_is_no_footnote_before_anything_was_counted() -> None:
     assert footnote(ReplyStats()) == ""
+    assert footnote(ReplyStats(prompt_tokens=1_000_000)) == ""
 
 
 def test_only_an_answer_that_was_cut_says_how_it_ended() -> None:
@@ -49,6 +50,7 @@ def test_only_an_answer_that_was_cut_says_how_it_ended() -> None:
     cut = ending_sentence("length", stats)
     assert cut is not None
     assert "1,024 tokens" in cut
+    assert "of 1 token " in (ending_sentence("length", ReplyStats(generated_tokens=1)) or "")
     full = ending_sentence("context_full", stats)
     assert full is not None
     assert "new chat" in full

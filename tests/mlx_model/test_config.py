@@ -198,3 +198,12 @@ def test_an_unreadable_file_is_a_checkpoint_error(tmp_path: Path, text: str | No
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match="config"):
         load_config(tmp_path)
+
+
+def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.touch()
+    for path, what in ((file, "is not a folder"), (tmp_path / "gone", "cannot be found")):
+        with pytest.raises(CheckpointError) as caught:
+            load_config(path)
+        assert str(caught.value) == f"{path} {what}. Choose a folder that holds a model."

@@ -282,6 +282,13 @@ def test_caps_that_take_from_a_clip_are_said_so() -> None:
     ]
 
 
+def test_one_is_not_a_plural() -> None:
+    caps = {"max_image_tokens": 1, "max_frames": 1}
+    smaller, fewer = notices_of(VideoPart(CLIP), **caps)
+    assert smaller.endswith("a picture may cost 1 token at most.")
+    assert fewer == "The model sees 1 frame of “clip.mp4”; the settings allow no more."
+
+
 def test_an_animation_sent_as_a_picture_is_said_to_show_one_frame(tmp_path: Path) -> None:
     first, *others = (Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "blue"))
     first.save(tmp_path / "a.gif", save_all=True, append_images=others)

@@ -3,7 +3,7 @@
 They draw images they are given; they read no file.
 """
 
-from PySide6.QtCore import QRect, QRectF, QSize, QSizeF, Qt, Slot
+from PySide6.QtCore import QPointF, QRect, QRectF, QSize, QSizeF, Qt, Slot
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
@@ -213,6 +213,10 @@ class ClipCard(QWidget):
         painter.setPen(QPen(QColor(theme.colours.line), 1))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawPath(shape)
+        # White frames would run into a white footer.
+        painter.drawLine(
+            QPointF(0.5, _STRIP_PX - 0.5), QPointF(self.width() - 0.5, _STRIP_PX - 0.5)
+        )
         self._paint_footer(painter)
 
     def _paint_footer(self, painter: QPainter) -> None:

@@ -84,7 +84,6 @@ class ReplyController(QObject):
     ) -> None:
         super().__init__(parent)
         self._model_state: Literal["closed", "loading", "open"] = "closed"
-        self._card: ModelCard | None = None
         self._opening: OpenJob | None = None
         self._reply: IncomingReply | None = None
         self._replies_begun = 0
@@ -131,15 +130,9 @@ class ReplyController(QObject):
         """True while a reply was asked for and the model that makes it is still loading."""
         return self._reply is not None and self._model_state == "loading"
 
-    @property
-    def model_card(self) -> ModelCard | None:
-        """The model that answers, once it is loaded."""
-        return self._card
-
     def open_model(self, folder: Path) -> None:
         """Load the model in `folder`; `model_opened` or `model_failed` follows."""
         self._model_state = "loading"
-        self._card = None
         self._opening = OpenJob(folder)
         self._open_requested.emit(self._opening)
         self._tell_state()
@@ -199,7 +192,6 @@ class ReplyController(QObject):
         if self._leaving:
             return
         self._model_state = "open"
-        self._card = card
         self.model_opened.emit(card)
         self._tell_state()
 

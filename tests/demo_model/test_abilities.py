@@ -10,7 +10,8 @@ from tools.train_demo.evaluate import BARS, SEEING, accuracy
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 SCENES, MARGIN = 100, 0.05
-# What a guess at the most likely answer would get, with room for the spread over 100 scenes.
+SHUFFLED_SCENES = 40
+# What a guess at the most likely answer would get, with room for the spread over so few scenes.
 CHANCE = {"colour": 0.3, "count": 0.45, "presence": 0.65, "list": 0.1, "direction": 0.4}
 
 
@@ -26,4 +27,4 @@ def test_the_bar_of_each_ability_is_reached(engine: Engine, ability: str) -> Non
 
 @pytest.mark.parametrize("ability", SEEING)
 def test_shuffled_pixels_leave_nothing_but_guessing(engine: Engine, ability: str) -> None:
-    assert accuracy(engine, ability, SCENES, shuffled=True) <= CHANCE[ability]
+    assert accuracy(engine, ability, SHUFFLED_SCENES, shuffled=True) <= CHANCE[ability]

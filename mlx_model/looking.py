@@ -101,7 +101,10 @@ class _MediaReader:
     def read_picture(self, part: ImagePart, media: MediaQueue) -> list[str]:
         info = _unless_cancelled(functools.partial(probe_image, part.path), self.cancel)
         size, tokens = (info.width, info.height), self.settings.max_image_tokens
-        grid = self.processor.image_grid(*size, tokens)
+        try:
+            grid = self.processor.image_grid(*size, tokens)
+        except MediaError as error:  # the processor knows no files
+            raise MediaError(f"{display_name(part.path)}: {error}") from error
         media.image_grids.append(grid)
         media.waiting.append((grid, functools.partial(self._open_picture, part, grid)))
         seen, uncapped = (self.processor.image_size(*size, most) for most in (tokens, None))

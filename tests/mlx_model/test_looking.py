@@ -330,6 +330,13 @@ def test_a_file_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
         read(ImagePart(tmp_path / "gone.png"))
 
 
+def test_a_picture_that_is_too_long_is_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "queue.png"
+    Image.new("RGB", (3000, 1)).save(path)
+    with pytest.raises(MediaError, match=r"queue\.png.*Crop it"):
+        read(ImagePart(PICTURE), ImagePart(path))
+
+
 def test_a_clip_that_ends_early_is_said_so_by_a_name_fit_for_a_sentence(tmp_path: Path) -> None:
     whole = (MEDIA / "h264.mp4").read_bytes()
     path = tmp_path / "half\nof it.mp4"

@@ -4,8 +4,17 @@ from pathlib import Path
 
 from mlx.utils import tree_flatten
 
-from mlx_model.config import ModelConfig, RopeConfig, TextConfig, VisionConfig
+from mlx_model.config import (
+    ModelConfig,
+    QuantizationConfig,
+    RopeConfig,
+    TextConfig,
+    VisionConfig,
+)
+from mlx_model.conversion_plan import Step, plan
 from mlx_model.model import Model
+from mlx_model.recipes import find_recipe
+from mlx_model.weight_sizes import WeightGroup, weight_groups
 from mlx_model.weights import TensorInfo
 
 # layers, hidden, feed-forward, query heads, key heads, DeltaNet value heads, tied;
@@ -78,3 +87,21 @@ def published_tensors(config: ModelConfig) -> dict[str, TensorInfo]:
         )
         for name, shape in (shapes | drafts).items()
     }
+
+
+def planned_steps(size: str, recipe: str) -> list[Step]:
+    """The conversion of one of SIZES to 4 bits."""
+    config = published_config(size)
+    return plan(published_tensors(config), find_recipe(recipe, 4), config.text.num_hidden_layers)
+
+
+def planned_groups(size: str, recipe: str) -> list[WeightGroup]:
+    """The weights that this conversion makes."""
+    steps = planned_steps(size, recipe)
+    outputs = {
+        name: TensorInfo(Path(), layout.dtype, layout.shape)
+        for step in steps
+        for name, layout in step.outputs.items()
+    }
+    layers = {step.layer: step.packing for step in steps if step.packing is not None}
+    return weight_groups(outputs, QuantizationConfig(4, 64, layers))

@@ -1,12 +1,11 @@
 """Who gets how many bits, written out; and what that comes to for the published models."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
-from mlx_model.config import Packing, QuantizationConfig
-from mlx_model.conversion_plan import Step, plan, split
+from mlx_model.config import Packing
+from mlx_model.conversion_plan import split
 from mlx_model.errors import CheckpointError
 from mlx_model.recipes import Recipe, find_recipe, packing
 from mlx_model.weight_sizes import (
@@ -14,10 +13,13 @@ from mlx_model.weight_sizes import (
     WeightGroup,
     bits_a_weight,
     size_bytes,
-    weight_groups,
 )
-from mlx_model.weights import TensorInfo
-from tests.mlx_model.published_shapes import published_config, published_tensors
+from tests.mlx_model.published_shapes import (
+    planned_groups,
+    planned_steps,
+    published_config,
+    published_tensors,
+)
 
 LAYERS = 8
 MATRIX = (128, 128)
@@ -136,19 +138,6 @@ def test_recipes_that_do_not_exist_are_refused(name: str, bits: int, words: str)
         find_recipe(name, bits)
 
 
-def planned(size: str, recipe: str) -> tuple[list[Step], list[WeightGroup]]:
-    config = published_config(size)
-    chosen = find_recipe(recipe, 4)
-    steps = plan(published_tensors(config), chosen, config.text.num_hidden_layers)
-    outputs = {
-        name: TensorInfo(Path(), layout.dtype, layout.shape)
-        for step in steps
-        for name, layout in step.outputs.items()
-    }
-    layers = {step.layer: step.packing for step in steps if step.packing is not None}
-    return steps, weight_groups(outputs, QuantizationConfig(4, 64, layers))
-
-
 def of(part: Part, groups: Sequence[WeightGroup]) -> list[WeightGroup]:
     return [group for group in groups if group.part == part]
 
@@ -172,8 +161,8 @@ def test_published_models_come_to_the_bits_and_sizes_expected(
     draft_gib: float,
     vision_gib: float,
 ) -> None:
-    _, uniform = planned(size, "uniform")
-    _, mixed = planned(size, "mixed")
+    uniform = planned_groups(size, "uniform")
+    mixed = planned_groups(size, "mixed")
     parts: tuple[Part, Part, Part] = ("language model", "draft head", "vision tower")
     for groups in (uniform, mixed):
         counts = [sum(group.weights for group in of(part, groups)) for part in parts]
@@ -190,7 +179,7 @@ def test_published_models_come_to_the_bits_and_sizes_expected(
 
 
 def test_a_plan_leaves_no_tensor_out_and_shards_in_order() -> None:
-    steps, _ = planned("0.8B", "mixed")
+    steps = planned_steps("0.8B", "mixed")
     config = published_config("0.8B")
     assert sorted(step.name for step in steps) == sorted(published_tensors(config))
     total = sum(step.size_bytes for step in steps)

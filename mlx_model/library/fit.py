@@ -46,10 +46,8 @@ class Fit:
     @property
     def sentence(self) -> str:
         """The figures in words, with what to do where they are bad; "it" is the model."""
-        figures = (
-            f"It needs {in_gb(self.needed_bytes)} of memory for a chat of {self.chat_tokens:,} tokens"
-        )
-        allowed = in_gb(self.allowed_bytes)
+        needed, allowed = in_gb(self.needed_bytes), in_gb(self.allowed_bytes)
+        figures = f"It needs {needed} of memory for a chat of {self.chat_tokens:,} tokens"
         if self.verdict == "fits":
             return f"{figures}, and may use {allowed} here."
         reason, remedy = (

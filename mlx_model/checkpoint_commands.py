@@ -158,8 +158,8 @@ def _beginning(file: Path) -> str:
 def _measured(folder: Path) -> tuple[int, float]:
     """Bytes of a checkpoint's weights, and bits for each."""
     from mlx_model.config import load_config
+    from mlx_model.tensor_files import find_tensors
     from mlx_model.weight_sizes import bits_a_weight, size_bytes, weight_groups
-    from mlx_model.weights import find_tensors
 
     groups = weight_groups(find_tensors(folder), load_config(folder).quantization)
     return size_bytes(groups), bits_a_weight(groups)

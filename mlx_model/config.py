@@ -20,6 +20,7 @@ PACKED_BITS = (2, 3, 4, 5, 6, 8)
 PACKED_GROUP_SIZES = (32, 64, 128)
 
 _MODEL_TYPES = ("qwen3_5", "qwen3_5_text")
+_MIXTURE_TYPES = ("qwen3_5_moe", "qwen3_5_moe_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,21 @@ class RopeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertsConfig:
+    """A layer's experts: how many there are, how many a token goes to, and how wide each is."""
+
+    count: int
+    per_token: int
+    intermediate_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class TextConfig:
-    """The language model; widths in elements, `layer_types` bottom up."""
+    """The language model; widths in elements, `layer_types` bottom up.
+
+    `intermediate_size` is that of the MLP that all tokens go through: beside `experts`, which are
+    None for a dense model, that of the shared expert.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -52,6 +66,7 @@ class TextConfig:
     max_position_embeddings: int
     tie_word_embeddings: bool
     rope: RopeConfig
+    experts: ExpertsConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +175,11 @@ def parse_config(data: Mapping[str, Any]) -> ModelConfig:
     # As in the reference, the outer flag decides; exports of the text part alone have only theirs.
     tied = top if "tie_word_embeddings" in data else text
     config = ModelConfig(
-        text=_text(text, tied.boolean("tie_word_embeddings")),
+        text=_text(
+            text,
+            tied.boolean("tie_word_embeddings"),
+            mixture=data["model_type"] in _MIXTURE_TYPES,
+        ),
         vision=vision,
         image_token_id=ids[0],
         video_token_id=ids[1],
@@ -243,20 +262,15 @@ class _Fields:
 
 def _refuse_other_architectures(data: Mapping[str, Any]) -> None:
     kind = data.get("model_type")
-    if kind in _MODEL_TYPES:
+    if kind in _MODEL_TYPES + _MIXTURE_TYPES:
         return
-    if isinstance(kind, str) and kind.startswith("qwen3_5_moe"):
-        raise CheckpointError(
-            "This is a mixture-of-experts model of the Qwen3.5 family, which is not supported. "
-            "Choose a dense one: 0.8B, 2B, 4B or 9B."
-        )
     raise CheckpointError(
         f"This folder holds a model of another kind ({kind or 'config.json does not say which'}). "
         "Choose a Qwen3.5 model."
     )
 
 
-def _text(fields: _Fields, tied: bool) -> TextConfig:
+def _text(fields: _Fields, tied: bool, mixture: bool) -> TextConfig:
     fields.expect("hidden_act", ("silu",))
     fields.expect("attention_bias", (False,))
     if "attn_output_gate" in fields.data:
@@ -265,7 +279,9 @@ def _text(fields: _Fields, tied: bool) -> TextConfig:
     config = TextConfig(
         vocab_size=fields.positive("vocab_size"),
         hidden_size=fields.positive("hidden_size"),
-        intermediate_size=fields.positive("intermediate_size"),
+        intermediate_size=fields.positive(
+            "shared_expert_intermediate_size" if mixture else "intermediate_size"
+        ),
         num_hidden_layers=layers,
         layer_types=_layer_types(fields, layers),
         num_attention_heads=fields.positive("num_attention_heads"),
@@ -280,9 +296,21 @@ def _text(fields: _Fields, tied: bool) -> TextConfig:
         max_position_embeddings=fields.positive("max_position_embeddings"),
         tie_word_embeddings=tied,
         rope=_rope(fields, fields.positive("head_dim")),
+        experts=_experts(fields) if mixture else None,
     )
     _check_divides(fields, "num_key_value_heads", "num_attention_heads")
     _check_divides(fields, "linear_num_key_heads", "linear_num_value_heads")
+    return config
+
+
+def _experts(fields: _Fields) -> ExpertsConfig:
+    config = ExpertsConfig(
+        count=fields.positive("num_experts"),
+        per_token=fields.positive("num_experts_per_tok"),
+        intermediate_size=fields.positive("moe_intermediate_size"),
+    )
+    if config.per_token > config.count:
+        raise fields.wrong("num_experts_per_tok", f"at most num_experts ({config.count})")
     return config
 
 

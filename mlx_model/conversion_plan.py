@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from mlx_model.config import Packing
 from mlx_model.recipes import Recipe, packing
+from mlx_model.tensor_files import TensorInfo
 from mlx_model.tensor_writer import TensorLayout
-from mlx_model.weights import TensorInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ def split(steps: Sequence[Step], shard_bytes: int) -> dict[str, list[Step]]:
 def _step(name: str, info: TensorInfo, packed: Packing | None) -> Step:
     if packed is None:
         return Step(name, info, None, {name: TensorLayout(info.dtype, info.shape)})
-    rows, columns = info.shape
+    *rows, columns = info.shape
     layer = name.removesuffix(".weight")
-    per_group = TensorLayout(info.dtype, (rows, columns // packed.group_size))
+    per_group = TensorLayout(info.dtype, (*rows, columns // packed.group_size))
     outputs = {
-        name: TensorLayout("U32", (rows, columns * packed.bits // 32)),
+        f"{layer}.weight": TensorLayout("U32", (*rows, columns * packed.bits // 32)),
         f"{layer}.scales": per_group,
         f"{layer}.biases": per_group,
     }

@@ -17,16 +17,12 @@ import mlx.core as mx
 from mlx_model.config import load_config
 from mlx_model.conversion_plan import Step, plan, split
 from mlx_model.errors import CheckpointError
+from mlx_model.layouts import NORM_CONVENTION, parameter_sources
 from mlx_model.recipes import Recipe, find_recipe
+from mlx_model.tensor_files import INDEX_NAME, find_tensors, load_file
 from mlx_model.tensor_writer import TensorWriter
 from mlx_model.weight_sizes import WeightGroup, weight_groups
-from mlx_model.weights import (
-    INDEX_NAME,
-    NORM_CONVENTION,
-    checked_model,
-    find_tensors,
-    load_file,
-)
+from mlx_model.weights import checked_model
 from mlx_model.whole_folder import whole_folder
 
 _METADATA = {"format": "mlx", "norm_convention": NORM_CONVENTION}
@@ -80,6 +76,12 @@ def convert(
         )
     tensors = find_tensors(origin)
     checked_model(config, tensors, origin)
+    sources = parameter_sources(config, tensors).values()
+    if any(source.shifted or source.turned for source in sources):
+        raise CheckpointError(
+            f"The model in {origin} was converted by another program. "
+            "Choose the published one as source."
+        )
     steps = plan(tensors, chosen, config.text.num_hidden_layers)
     try:
         with whole_folder(target, last="config.json") as folder:

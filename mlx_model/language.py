@@ -7,12 +7,13 @@ from mlx_model.attention import Attention
 from mlx_model.cache import DeltaNetCache, KeyValueCache, SequenceCache
 from mlx_model.config import LayerType, TextConfig
 from mlx_model.delta_net import GatedDeltaNet
+from mlx_model.experts import MixtureOfExperts
 from mlx_model.layers import MLP, RMSNorm
 from mlx_model.rope import Rotation
 
 
 class DecoderLayer(nn.Module):
-    """A token mixer and an MLP, each behind a norm and added to the stream."""
+    """A token mixer and an MLP or a mixture of them, each behind a norm, added to the stream."""
 
     def __init__(self, config: TextConfig, kind: LayerType) -> None:
         super().__init__()
@@ -20,7 +21,8 @@ class DecoderLayer(nn.Module):
             self.self_attn = Attention(config)
         else:
             self.linear_attn = GatedDeltaNet(config)
-        self.mlp = MLP(config)
+        experts = config.experts
+        self.mlp = MLP(config) if experts is None else MixtureOfExperts(config, experts)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 

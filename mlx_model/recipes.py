@@ -26,6 +26,7 @@ _DRAFT_MATRICES = (
     "o_proj",
     "gate_proj",
     "up_proj",
+    "gate_up_proj",
     "down_proj",
 )
 
@@ -41,6 +42,8 @@ _MATRICES = (
     "out_proj",
     "gate_proj",
     "up_proj",
+    # Of fused experts.
+    "gate_up_proj",
     "down_proj",
 )
 
@@ -64,6 +67,7 @@ _MIXED_BITS = {
     "in_proj_z": 4,
     "gate_proj": 4,
     "up_proj": 4,
+    "gate_up_proj": 4,
     "down_proj": 4,
 }
 # More sensitive than gate and up; the layers at both ends most.
@@ -110,16 +114,17 @@ def find_recipe(name: str, bits: int, group_size: int = 64) -> Recipe:
 def packing(recipe: Recipe, name: str, shape: tuple[int, ...], layers: int) -> Packing | None:
     """How `recipe` packs the tensor `name` of a model with so many layers; None leaves it alone.
 
-    A matrix whose rows do not fill whole groups is left alone as well.
+    A matrix whose rows do not fill whole groups is left alone as well. Fused experts are one
+    tensor, each expert's matrix packed by itself; the published one is not called `.weight`.
     """
-    if len(shape) != 2 or shape[1] % recipe.group_size or not name.endswith(".weight"):
+    if len(shape) not in (2, 3) or shape[-1] % recipe.group_size:
         return None
     bits = _bits(recipe, name, layers)
     return None if bits is None else Packing(bits, recipe.group_size)
 
 
 def _bits(recipe: Recipe, name: str, layers: int) -> int | None:
-    *above, matrix, _ = name.split(".")
+    *above, matrix = name.removesuffix(".weight").split(".")
     match part_of(name):
         case "vision tower":
             return None

@@ -16,7 +16,7 @@ from typing import Self
 import mlx.core as mx
 import numpy as np
 
-from mlx_model.weights import BYTES_PER_ELEMENT
+from mlx_model.tensor_files import BYTES_PER_ELEMENT
 
 DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32}
 

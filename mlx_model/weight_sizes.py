@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mlx_model.config import QuantizationConfig
-from mlx_model.weights import BYTES_PER_ELEMENT, TensorInfo
+from mlx_model.tensor_files import BYTES_PER_ELEMENT, TensorInfo
 
 Part = Literal["language model", "draft head", "vision tower"]
 

@@ -18,6 +18,8 @@ from tests.mlx_model.golden_versions import PLAIN, change
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 VARIANTS = ("tied", "untied")
+# The same with a mixture of experts, and fewer cases.
+MIXTURES = ("mixture_tied", "mixture_untied")
 # How far fp32 logits may be from the reference's, as a part of the largest.
 TOLERANCE = 1e-4
 

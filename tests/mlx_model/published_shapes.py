@@ -14,8 +14,8 @@ from mlx_model.config import (
 from mlx_model.conversion_plan import Step, plan
 from mlx_model.model import Model
 from mlx_model.recipes import find_recipe
+from mlx_model.tensor_files import TensorInfo
 from mlx_model.weight_sizes import WeightGroup, weight_groups
-from mlx_model.weights import TensorInfo
 
 # layers, hidden, feed-forward, query heads, key heads, DeltaNet value heads, tied;
 # vision layers, hidden, feed-forward

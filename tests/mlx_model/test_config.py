@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlx_model.config import Packing, QuantizationConfig, load_config, parse_config
+from mlx_model.config import ExpertsConfig, Packing, QuantizationConfig, load_config, parse_config
 from mlx_model.errors import CheckpointError
 from tests.mlx_model.goldens import GOLDENS
 
@@ -79,6 +79,34 @@ def test_a_missing_field_is_named(path: str) -> None:
 def test_a_field_of_the_wrong_kind_is_named(path: str) -> None:
     with pytest.raises(CheckpointError, match=path.split(".")[-1]):
         parse_config(edited(path, [-1]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "shared_expert_intermediate_size",
+    ],
+)
+def test_a_mixture_needs_all_its_sizes(name: str) -> None:
+    data = json.loads((GOLDENS / "mixture_untied" / "config.json").read_text("utf-8"))
+    config = parse_config(data).text
+    assert config.experts == ExpertsConfig(count=5, per_token=2, intermediate_size=32)
+    assert config.intermediate_size == data["text_config"]["shared_expert_intermediate_size"]
+    assert parse_config(NESTED).text.experts is None
+    for value in (None, 0, -1, "8", True):
+        data["text_config"][name] = value
+        with pytest.raises(CheckpointError, match=name):
+            parse_config(data)
+
+
+def test_a_token_cannot_go_to_more_experts_than_there_are() -> None:
+    data = json.loads((GOLDENS / "mixture_untied" / "config.json").read_text("utf-8"))
+    data["text_config"]["num_experts_per_tok"] = 6
+    with pytest.raises(CheckpointError, match="num_experts_per_tok"):
+        parse_config(data)
 
 
 def test_layer_types_come_from_the_list_or_the_interval() -> None:
@@ -160,7 +188,7 @@ def test_layers_may_be_packed_otherwise() -> None:
     ("path", "value", "word"),
     [
         ("model_type", "llama", "llama"),
-        ("model_type", "qwen3_5_moe", "mixture-of-experts"),
+        ("model_type", "qwen3_moe", "qwen3_moe"),
         ("text_config.rope_parameters.rope_type", "yarn", "yarn"),
         ("text_config.rope_parameters.mrope_interleaved", False, "mrope_interleaved"),
         ("text_config.rope_parameters.mrope_section", [3, 3, 3], "mrope_section"),

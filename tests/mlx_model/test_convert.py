@@ -22,10 +22,12 @@ from mlx_model.config import parse_config
 from mlx_model.convert import convert
 from mlx_model.errors import CheckpointError
 from mlx_model.model import Model
+from mlx_model.tensor_files import INDEX_NAME
 from mlx_model.weight_sizes import size_bytes
-from mlx_model.weights import INDEX_NAME, load_model
+from mlx_model.weights import load_model
 from tests.mlx_model.goldens import (
     GOLDENS,
+    MIXTURES,
     VARIANTS,
     Checkpoint,
     copy_checkpoint,
@@ -50,24 +52,27 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "models" / "target"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS + MIXTURES)
 @pytest.mark.parametrize("recipe", [("uniform", 4), ("uniform", 8), ("mixed", 4)])
 def test_logits_are_those_of_the_dequantised_weights(
     tmp_path: Path, target: Path, variant: str, recipe: tuple[str, int]
 ) -> None:
-    convert(GOLDENS / variant, target, *recipe)
+    group = 32 if variant in MIXTURES else 64
+    convert(GOLDENS / variant, target, *recipe, group_size=group)
     stated = json.loads((target / "config.json").read_text("utf-8"))["quantization"]
     packed = load_file(target / "model.safetensors")
     plain = copy_checkpoint(variant, tmp_path / "dequantised")
     for layer in [key.removesuffix(".scales") for key in packed if key.endswith(".scales")]:
         bits = stated.get(layer, stated)["bits"]
         parts = [mx.array(packed[f"{layer}.{part}"]) for part in ("weight", "scales", "biases")]
-        restored = np.array(mx.dequantize(*parts, group_size=64, bits=bits))
-        # Rounding is within a step of each group of 64 weights.
-        error = np.abs(restored - plain.tensors[f"{layer}.weight"])
-        steps = np.abs(packed[f"{layer}.scales"]).repeat(64, axis=1)
+        restored = np.array(mx.dequantize(*parts, group_size=group, bits=bits))
+        # Fused experts are published without `.weight`.
+        name = layer if layer in plain.tensors else f"{layer}.weight"
+        # Rounding is within a step of each group of weights.
+        error = np.abs(restored - plain.tensors[name])
+        steps = np.abs(packed[f"{layer}.scales"]).repeat(group, axis=-1)
         assert (error <= steps).all()
-        plain.tensors[f"{layer}.weight"] = restored
+        plain.tensors[name] = restored
     golden = read_golden(variant, "image_and_video")
     found = load_model(target)(golden.prompt, **golden.media)[0]
     expected = load_model(plain.save())(golden.prompt, **golden.media)[0]

@@ -8,6 +8,7 @@ from mlx_model.image_processing import Patches, PixelSettings
 from mlx_model.model import Model
 from tests.mlx_model.goldens import (
     GOLDENS,
+    MIXTURES,
     TOLERANCE,
     VARIANTS,
     golden_model,
@@ -44,6 +45,12 @@ CASES = (
     "image_between_videos",
     "odd_frames",
 )
+MIXTURE_CASES = ("text_1", "text_65", "text_129", "text_decode", "image_and_video", "several_turns")
+every_case = pytest.mark.parametrize(
+    ("variant", "case"),
+    [(variant, case) for variant in VARIANTS for case in CASES]
+    + [(variant, case) for variant in MIXTURES for case in MIXTURE_CASES],
+)
 
 
 @pytest.fixture(params=VARIANTS)
@@ -56,12 +63,14 @@ def model(variant: str) -> Model:
     return golden_model(variant)
 
 
-def test_the_golden_files_hold_these_cases(variant: str) -> None:
-    with np.load(GOLDENS / variant / "cases.npz") as arrays:
-        assert {key.split("/")[0] for key in arrays.files} == set(CASES)
+@pytest.mark.parametrize("kind", VARIANTS + MIXTURES)
+def test_the_golden_files_hold_these_cases(kind: str) -> None:
+    with np.load(GOLDENS / kind / "cases.npz") as arrays:
+        expected = CASES if kind in VARIANTS else MIXTURE_CASES
+        assert {key.split("/")[0] for key in arrays.files} == set(expected)
 
 
-@pytest.mark.parametrize("case", CASES)
+@every_case
 def test_prompt_and_decoded_tokens_match_the_reference(variant: str, case: str) -> None:
     golden = read_golden(variant, case)
     model = golden_model(variant, golden.version)
@@ -74,10 +83,10 @@ def test_prompt_and_decoded_tokens_match_the_reference(variant: str, case: str) 
     assert cache.next_position == golden.position_ids[0, -1] + 1
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_positions_match_the_reference(model: Model, variant: str, case: str) -> None:
+@every_case
+def test_positions_match_the_reference(variant: str, case: str) -> None:
     golden = read_golden(variant, case)
-    found, following = model.position_ids(
+    found, following = golden_model(variant).position_ids(
         golden.input_ids, golden.image_grid_thw, golden.video_grid_thw
     )
     np.testing.assert_array_equal(found, golden.position_ids)

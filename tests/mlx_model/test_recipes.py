@@ -46,6 +46,9 @@ LAYER_TABLE = {
     # Of the mixtures of experts.
     "mlp.gate": (None, 8),
     "mlp.shared_expert_gate": (None, 8),
+    "mlp.shared_expert.up_proj": (4, 4),
+    "mlp.experts.gate_up_proj": (4, 4),
+    "mlp.experts.3.gate_proj": (4, 4),
 }
 OTHER_TABLE = {
     "model.language_model.embed_tokens": (4, 6),
@@ -57,6 +60,8 @@ OTHER_TABLE = {
     "mtp.layers.0.input_layernorm": (None, None),
     "mtp.layers.0.mlp.gate_proj": (8, 8),
     "mtp.layers.0.mlp.down_proj": (8, 8),
+    "mtp.layers.0.mlp.experts.gate_up_proj": (8, 8),
+    "mtp.layers.0.mlp.gate": (None, None),
     "mtp.layers.0.self_attn.q_proj": (8, 8),
     "mtp.layers.0.self_attn.k_proj": (8, 8),
     "mtp.layers.0.self_attn.o_proj": (8, 8),
@@ -123,6 +128,15 @@ def test_vectors_and_what_groups_do_not_fill_are_left_alone() -> None:
     assert packing(recipe, f"{layer}.mlp.up_proj.weight", (64, 72), LAYERS) is None
     assert packing(recipe, f"{layer}.mlp.up_proj.weight", (64,), LAYERS) is None
     assert packing(recipe, f"{layer}.mlp.up_proj.bias", MATRIX, LAYERS) is None
+
+
+def test_fused_experts_are_packed_under_the_published_name() -> None:
+    name = "model.language_model.layers.1.mlp.experts.{}_proj"
+    for recipe, down_bits in (("uniform", 4), ("mixed", 4)):
+        chosen = find_recipe(recipe, 4)
+        assert packing(chosen, name.format("gate_up"), (5, 64, 128), LAYERS) == Packing(4, 64)
+        assert packing(chosen, name.format("down"), (5, 128, 64), LAYERS) == Packing(down_bits, 64)
+        assert packing(chosen, name.format("down"), (5, 128, 32), LAYERS) is None
 
 
 @pytest.mark.parametrize(

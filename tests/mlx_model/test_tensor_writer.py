@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from mlx_model.tensor_files import BYTES_PER_ELEMENT, read_header
 from mlx_model.tensor_writer import DTYPES, TensorLayout, TensorWriter
-from mlx_model.weights import BYTES_PER_ELEMENT, read_header
 
 ARRAYS = {
     "b.weight": mx.arange(12, dtype=mx.uint32).reshape(3, 4),

@@ -1,6 +1,8 @@
 """Checkpoints of the language model alone, as transformers saves them and as others cut them."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlx.core as mx
@@ -12,6 +14,7 @@ from mlx_model.model import Model
 from mlx_model.weights import load_model
 from tests.mlx_model.goldens import (
     GOLDENS,
+    MIXTURES,
     TOLERANCE,
     VARIANTS,
     Checkpoint,
@@ -20,7 +23,8 @@ from tests.mlx_model.goldens import (
     relative_error,
 )
 
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+every_variant = pytest.mark.parametrize("variant", VARIANTS + MIXTURES)
+_EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight")
 
 
 def text_only(variant: str, folder: Path) -> Checkpoint:
@@ -29,10 +33,22 @@ def text_only(variant: str, folder: Path) -> Checkpoint:
     saved = json.loads((GOLDENS / variant / "text_only.json").read_text(encoding="utf-8"))
     checkpoint.config = saved["config"]
     checkpoint.tensors = {
-        name: checkpoint.tensors[name.replace("model.", "model.language_model.", 1)]
+        name: _tensor(name.replace("model.", "model.language_model.", 1), checkpoint.tensors)
         for name in saved["tensors"]
     }
     return checkpoint
+
+
+def _tensor(name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The tensor `name`, cut out of the fused ones if it is one expert's."""
+    expert = _EXPERT.fullmatch(name)
+    if expert is None or name in tensors:
+        return tensors[name]
+    place, number, matrix = expert[1], int(expert[2]), expert[3]
+    if matrix == "down":
+        return tensors[f"{place}.down_proj"][number].copy()
+    gate, up = np.split(tensors[f"{place}.gate_up_proj"][number], 2)
+    return (gate if matrix == "gate" else up).copy()
 
 
 def check_answers(model: Model, variant: str) -> None:
@@ -50,7 +66,7 @@ def check_answers(model: Model, variant: str) -> None:
 def test_the_flat_form_that_transformers_saves(variant: str, tmp_path: Path) -> None:
     checkpoint = text_only(variant, tmp_path)
     assert "text_config" not in checkpoint.config
-    assert ("lm_head.weight" in checkpoint.tensors) == (variant == "untied")
+    assert ("lm_head.weight" in checkpoint.tensors) == variant.endswith("untied")
     check_answers(load_model(checkpoint.save()), variant)
 
 

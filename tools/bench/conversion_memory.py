@@ -60,8 +60,8 @@ def make_checkpoint(folder: Path, layers: int) -> int:
 
     from mlx_model.config import parse_config
     from mlx_model.model import Model
+    from mlx_model.tensor_files import INDEX_NAME
     from mlx_model.tensor_writer import TensorLayout, TensorWriter
-    from mlx_model.weights import INDEX_NAME
 
     folder.mkdir(parents=True)
     config = TEXT | {"num_hidden_layers": layers}
@@ -110,7 +110,7 @@ def gathered(bits: int) -> Callable[[Path, Path], None]:
 
         from mlx_model.config import load_config
         from mlx_model.recipes import find_recipe, packing
-        from mlx_model.weights import load_file
+        from mlx_model.tensor_files import load_file
 
         target.mkdir()
         recipe, layers = find_recipe("uniform", bits), load_config(source).text.num_hidden_layers

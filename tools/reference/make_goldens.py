@@ -3,10 +3,13 @@
 Run from the repository root, in an environment made with
     pip install torch==2.13.0 transformers==5.23.0
     PYTHONPATH=. python tools/reference/make_goldens.py
-The tests read the files and need neither package. Two checkpoints, each a few hundred kB:
+The tests read the files and need neither package. Four checkpoints, each a few hundred kB:
 
 tied     3 DeltaNet layers to 1 attention layer, tied embeddings, equal key and value widths
 untied   alternating layers, a head of its own, value heads narrower than key heads, an odd MLP
+mixture_tied, mixture_untied
+         the same with a mixture of experts in two layers, and some of the cases; the experts are
+         one by one in the first, as transformers saves them, and fused in the other, as published
 
 Weights are random but nowhere neutral: a zero norm weight, dt_bias or A_log would hide mistakes,
 and some DeltaNet keys and queries are so short that the epsilon of their norm counts. Cases that
@@ -25,7 +28,15 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from transformers import Qwen3_5Config, Qwen3_5ForCausalLM, Qwen3_5ForConditionalGeneration
+from transformers import (
+    PreTrainedModel,
+    Qwen3_5Config,
+    Qwen3_5ForCausalLM,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForCausalLM,
+    Qwen3_5MoeForConditionalGeneration,
+)
 
 from tests.mlx_model.golden_versions import change
 from tools.reference.golden_cases import (
@@ -41,11 +52,20 @@ from tools.reference.golden_cases import (
 )
 
 VOCAB = 112
+# Seeds of the weights; of a mixture, the cases that are worth their size.
+SEEDS = {"tied": 11, "untied": 12, "mixture_tied": 13, "mixture_untied": 14}
+MIXTURE_CASES = ("text_1", "text_65", "text_129", "text_decode", "image_and_video", "several_turns")
+MIXTURE: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "layer_types": ["linear_attention", "full_attention"],
+    "moe_intermediate_size": 32,
+    "num_experts_per_tok": 2,
+}
 
 
-def model_config(tied: bool) -> Qwen3_5Config:
+def model_config(tied: bool, mixture: bool) -> Qwen3_5Config | Qwen3_5MoeConfig:
     """Config of one tiny model; 3 + 3 + 2 frequencies leave all three axes with work to do."""
-    text = {
+    text: dict[str, Any] = {
         "vocab_size": VOCAB,
         "hidden_size": 64,
         "intermediate_size": 64 if tied else 72,
@@ -87,7 +107,15 @@ def model_config(tied: bool) -> Qwen3_5Config:
         "num_position_embeddings": 49,
         "hidden_act": "gelu_pytorch_tanh",
     }
-    return Qwen3_5Config(
+    if mixture:
+        # Other widths for the shared expert than for the rest, and a number that is no power of 2.
+        shared = text.pop("intermediate_size") + 24
+        text |= MIXTURE | {
+            "num_experts": 6 if tied else 5,
+            "shared_expert_intermediate_size": shared,
+        }
+        vision["depth"] = 1
+    return (Qwen3_5MoeConfig if mixture else Qwen3_5Config)(
         text_config=text,
         vision_config=vision,
         image_token_id=IMAGE,
@@ -98,12 +126,14 @@ def model_config(tied: bool) -> Qwen3_5Config:
     )
 
 
-def random_model(tied: bool, seed: int) -> Qwen3_5ForConditionalGeneration:
-    """A model in fp32 whose every tensor matters."""
-    torch.manual_seed(seed)
-    config = model_config(tied)
-    config._attn_implementation = "eager"
-    model = Qwen3_5ForConditionalGeneration(config).eval()
+def random_model(name: str) -> PreTrainedModel:
+    """The model `name` of SEEDS, in fp32, whose every tensor matters."""
+    torch.manual_seed(SEEDS[name])
+    mixture = name.startswith("mixture")
+    config = model_config(name.endswith("_tied") or name == "tied", mixture)
+    config._attn_implementation = config._experts_implementation = "eager"
+    kind = Qwen3_5MoeForConditionalGeneration if mixture else Qwen3_5ForConditionalGeneration
+    model = kind(config).eval()
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             fill(name, tensor, config.text_config.linear_key_head_dim)
@@ -125,6 +155,8 @@ def fill(name: str, tensor: torch.Tensor, key_dim: int) -> None:
         tensor.normal_(0.0, 0.02)
     elif any(part in name for part in ("pos_embed", "lm_head", "conv1d")):
         tensor.normal_(0.0, 0.5)
+    elif ".experts." in name:
+        tensor.normal_(0.0, 1.2 / tensor.shape[-1] ** 0.5)
     else:
         tensor.normal_(0.0, 1.2 / tensor[0].numel() ** 0.5)
     if name.endswith("in_proj_qkv.weight"):
@@ -167,9 +199,7 @@ def inputs_of(case: Case, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def run_case(
-    model: Qwen3_5ForConditionalGeneration, case: Case, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def run_case(model: PreTrainedModel, case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Inputs, positions and logits of one case; decoded tokens are read one by one with a cache."""
     prompt = case.prompt
     extra = [int(token) for token in rng.integers(0, 100, case.decoded)]
@@ -222,7 +252,7 @@ def logits_of(
     model: torch.nn.Module, ids: np.ndarray, inputs: dict[str, torch.Tensor]
 ) -> np.ndarray:
     """All rows from one call without a cache, in fp32. Shapes: ids [1, T] -> [T, vocab]."""
-    if isinstance(model, Qwen3_5ForConditionalGeneration):
+    if hasattr(model.model, "rope_deltas"):
         model.model.rope_deltas = None
     with torch.no_grad():
         out = model(input_ids=torch.from_numpy(ids), use_cache=False, **inputs)
@@ -230,7 +260,7 @@ def logits_of(
 
 
 def logits_in_steps(
-    model: Qwen3_5ForConditionalGeneration,
+    model: PreTrainedModel,
     ids: np.ndarray,
     first: int,
     inputs: dict[str, torch.Tensor],
@@ -257,14 +287,15 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-def describe_text_only(model: Qwen3_5ForConditionalGeneration, prompt: list[int]) -> dict[str, Any]:
+def describe_text_only(model: PreTrainedModel, prompt: list[int]) -> dict[str, Any]:
     """Config and tensor names of the language model saved by itself.
 
     Its weights are those of the whole model and so are its logits, which is checked here.
     """
     config = copy.deepcopy(model.config.text_config)
     config._attn_implementation = "eager"
-    alone = Qwen3_5ForCausalLM(config).eval()
+    mixture = isinstance(model, Qwen3_5MoeForConditionalGeneration)
+    alone = (Qwen3_5MoeForCausalLM if mixture else Qwen3_5ForCausalLM)(config).eval()
     alone.load_state_dict(
         {
             name.replace("model.language_model.", "model."): tensor
@@ -287,15 +318,19 @@ def describe_text_only(model: Qwen3_5ForConditionalGeneration, prompt: list[int]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("tests/goldens"))
-    out: Path = parser.parse_args().out
+    parser.add_argument("--only", choices=SEEDS, nargs="*", default=list(SEEDS))
+    arguments = parser.parse_args()
+    out: Path = arguments.out
     torch.use_deterministic_algorithms(True)
-    for name, tied in (("tied", True), ("untied", False)):
-        plain = random_model(tied, seed=11 if tied else 12)
-        plain.save_pretrained(out / name)
+    for name in arguments.only:
+        plain = random_model(name)
+        plain.save_pretrained(out / name, save_original_format=name != "mixture_untied")
         (out / name / "generation_config.json").unlink(missing_ok=True)
         rng = np.random.default_rng(7)
         arrays: dict[str, np.ndarray] = {}
         for label, case in cases().items():
+            if name.startswith("mixture") and label not in MIXTURE_CASES:
+                continue
             model = copy.deepcopy(plain)
             change_weights(model, case.version)
             found = run_case(model, case, rng)

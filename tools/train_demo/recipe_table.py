@@ -28,8 +28,8 @@ from mlx_model import (
 )
 from mlx_model.compare import Differences, differences, log_probabilities
 from mlx_model.convert import convert
+from mlx_model.tensor_files import find_tensors
 from mlx_model.weight_sizes import WeightGroup, bits_a_weight, size_bytes, weight_groups
-from mlx_model.weights import find_tensors
 from tools.train_demo.evaluate import ABILITIES, Case, cases
 
 RECIPES = (("uniform", 8), ("mixed", 4), ("uniform", 4))

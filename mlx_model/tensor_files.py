@@ -1,0 +1,173 @@
+"""The weights files of a checkpoint folder: which there are, and which tensors their headers list.
+
+Reads safetensors and nothing else: pickled weights can run code and are never opened. Knows no
+model; which tensors a model needs is for `layouts` and `weights`.
+"""
+
+import json
+import math
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_model.errors import CheckpointError
+
+INDEX_NAME = "model.safetensors.index.json"
+
+BYTES_PER_ELEMENT = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
+
+_HEADER_LIMIT_BYTES = 100_000_000
+_NAMES_SHOWN = 8
+_SHARD = re.compile(r"-(\d+)-of-(\d+)\.safetensors$")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor as a file's header describes it; `dtype` in safetensors' words.
+
+    `norms` is what the file's metadata says about norm weights, None if nothing.
+    """
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    norms: str | None = None
+
+
+def find_tensors(folder: Path) -> dict[str, TensorInfo]:
+    """Name -> description of every tensor of a checkpoint, from one file or the index's shards."""
+    index = folder / INDEX_NAME
+    files = _indexed_files(index) if index.exists() else _unindexed_files(folder)
+    tensors: dict[str, TensorInfo] = {}
+    for file in files:
+        found = read_header(file)
+        twice = sorted(tensors.keys() & found.keys())
+        if twice:
+            raise CheckpointError(
+                f"The files {tensors[twice[0]].file.name} and {file.name} in {folder} hold the "
+                f"same tensors ({listed(twice)}). Remove the one that does not belong there."
+            )
+        tensors.update(found)
+    return tensors
+
+
+def read_header(file: Path) -> dict[str, TensorInfo]:
+    """Describe the tensors of one safetensors file, without reading them.
+
+    CheckpointError if the file is cut short or holds number types that the port does not know.
+    """
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > _HEADER_LIMIT_BYTES:
+                raise ValueError("the header is too long")
+            header: dict[str, Any] = json.loads(stream.read(length))
+            size = file.stat().st_size
+        metadata = header.pop("__metadata__", {})
+        norms = metadata.get("norm_convention") if isinstance(metadata, Mapping) else None
+        infos = {
+            name: TensorInfo(file, entry["dtype"], tuple(entry["shape"]), norms)
+            for name, entry in header.items()
+        }
+        places = sorted(entry["data_offsets"] for entry in header.values())
+        complete = 8 + length + max((end for _, end in places), default=0) == size
+        sound = all(_fits(infos[name], header[name]["data_offsets"]) for name in header)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        raise _unreadable(file) from error
+    if not complete:
+        raise CheckpointError(f"The weights file {file} is incomplete. Download the model again.")
+    _refuse_number_types(file, infos)
+    if not sound:
+        raise _unreadable(file)
+    return infos
+
+
+def load_file(file: Path) -> dict[str, mx.array]:
+    """The tensors of one safetensors file, read when they are first used."""
+    try:
+        loaded = mx.load(str(file), format="safetensors")
+    except RuntimeError as error:
+        raise _unreadable(file) from error
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names in one line, cut after a few."""
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _indexed_files(index: Path) -> list[Path]:
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted({index.parent / Path(name).name for name in weight_map.values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"The file {index} cannot be read. Download the model again."
+        ) from error
+    foreign = [file.name for file in files if file.suffix != ".safetensors"]
+    if foreign:
+        raise CheckpointError(
+            f"The file {index} lists files that are not safetensors: {listed(foreign)}. "
+            "Choose a version of the model in safetensors files."
+        )
+    _refuse_missing(index.parent, [file.name for file in files if not file.exists()])
+    return files
+
+
+def _unindexed_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise CheckpointError(
+            f"There are no weights in {folder} (model.safetensors). Download the model again."
+        )
+    missing = []
+    for file in files:
+        shard = _SHARD.search(file.name)
+        if shard is not None:
+            start, width = file.name[: shard.start()], len(shard[1])
+            names = (f"{start}-{n:0{width}d}-of-{shard[2]}" for n in range(1, int(shard[2]) + 1))
+            missing += [
+                f"{name}.safetensors"
+                for name in names
+                if not (folder / f"{name}.safetensors").exists()
+            ]
+    _refuse_missing(folder, sorted(set(missing)))
+    return files
+
+
+def _refuse_missing(folder: Path, names: Sequence[str]) -> None:
+    if names:
+        raise CheckpointError(
+            f"The model in {folder} is incomplete: {listed(names)} not there. "
+            "Download the model again."
+        )
+
+
+def _fits(info: TensorInfo, place: Sequence[int]) -> bool:
+    """Whether a tensor's bytes are as many as its shape asks for; unknown types are not judged."""
+    start, end = place
+    size = BYTES_PER_ELEMENT.get(info.dtype)
+    return size is None or 0 <= start == end - math.prod(info.shape) * size
+
+
+def _refuse_number_types(file: Path, infos: Mapping[str, TensorInfo]) -> None:
+    unknown = {name: info.dtype for name, info in infos.items()}
+    unknown = {name: dtype for name, dtype in unknown.items() if dtype not in BYTES_PER_ELEMENT}
+    if unknown:
+        kinds = ", ".join(sorted({str(dtype) for dtype in unknown.values()}))
+        raise CheckpointError(
+            f"The weights file {file} holds number types that are not supported ({kinds}): "
+            f"{listed(list(unknown))}. Choose another version of the model."
+        )
+
+
+def _unreadable(file: Path) -> CheckpointError:
+    return CheckpointError(f"The weights file {file} cannot be read. Download the model again.")

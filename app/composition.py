@@ -6,7 +6,7 @@ from pathlib import Path
 from app.garbage import GarbageCollector
 from app.inference.controller import ReplyController
 from app.inference.inspector import Inspector
-from app.inference.worker import Opener, open_engine
+from app.inference.worker import Opener, open_model
 from app.main_window import MainWindow
 from app.resources import SAMPLES_DIR
 from app.session import ChatSession, Suggestion
@@ -32,7 +32,7 @@ class Composition:
         self,
         model_folder: Path,
         data_folder: Path,
-        opener: Opener = open_engine,
+        opener: Opener = open_model,
     ) -> None:
         self._model_folder = model_folder
         self.garbage = GarbageCollector()
@@ -75,6 +75,7 @@ class Composition:
     def _connect_controller(self) -> None:
         controller, session, window = self.controller, self.session, self.window
         controller.state_changed.connect(self.garbage.on_state_changed)
+        controller.opening_progressed.connect(session.on_opening_progressed)
         controller.model_opened.connect(session.on_model_opened)
         controller.model_opened.connect(self.garbage.settle)
         controller.model_failed.connect(session.on_model_failed)

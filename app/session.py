@@ -201,6 +201,11 @@ class ChatSession(QObject):
             self._window.set_draft(suggestion.question)
             self._window.composer.on_send_pressed()
 
+    @Slot(str, float)
+    def on_opening_progressed(self, sentence: str, fraction: float) -> None:
+        """A model is being loaded, or checked before anybody is told what it says."""
+        self._window.set_model_label(sentence, "")
+
     @Slot(object)
     def on_model_opened(self, card: ModelCard) -> None:
         """A model is ready."""

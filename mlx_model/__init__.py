@@ -13,7 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mlx_model.cpu_blas import prefer_openblas
-from mlx_model.errors import CheckpointError, FiresideError, MediaError, PromptError
+from mlx_model.errors import (
+    CheckpointError,
+    FiresideError,
+    MediaError,
+    PromptError,
+    SelfCheckError,
+    TooLargeError,
+)
 from mlx_model.events import (
     Event,
     Finished,
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
         probe_video,
         sample_video,
     )
+    from mlx_model.opening import Opened, open_engine
     from mlx_model.processor import Processor, load_processor
     from mlx_model.weights import LoadCancelledError, load_model
 
@@ -56,6 +64,7 @@ _MODULE_OF = {
     "ImageInfo": "media",
     "LoadCancelledError": "weights",
     "MachineLimits": "limits",
+    "Opened": "opening",
     "Processor": "processor",
     "SampledVideo": "media",
     "VideoInfo": "media",
@@ -63,6 +72,7 @@ _MODULE_OF = {
     "load_model": "weights",
     "load_processor": "processor",
     "media_kind": "media",
+    "open_engine": "opening",
     "planned_frames": "media",
     "probe_image": "media",
     "probe_video": "media",
@@ -83,6 +93,7 @@ __all__ = [
     "MediaError",
     "Message",
     "Notice",
+    "Opened",
     "Part",
     "Processor",
     "Progress",
@@ -91,15 +102,18 @@ __all__ = [
     "ReplySettings",
     "ReplyStats",
     "SampledVideo",
+    "SelfCheckError",
     "TextDelta",
     "TextPart",
     "ThinkingDelta",
+    "TooLargeError",
     "VideoInfo",
     "VideoPart",
     "load_image",
     "load_model",
     "load_processor",
     "media_kind",
+    "open_engine",
     "planned_frames",
     "probe_image",
     "probe_video",

@@ -152,28 +152,14 @@ class _Reply:
         return (yield from self._write_answer(prompt, logits))
 
     def _write_prompt(self) -> Prompt:
-        return self._engine.processor.prompt(
-            self._request.messages,
-            thinking=self._thinking,
-            tools=self._request.tools,
-            image_grids=[grid[0] for grid in self._media.image_grids],
-            video_grids=[grid[0] for grid in self._media.video_grids],
-            video_times=self._media.video_times_s,
-        )
+        processor, request = self._engine.processor, self._request
+        return write_prompt(processor, request, self._media, self._thinking)
 
     def _read(
         self, prompt: Prompt, embeddings: mx.array | None
     ) -> Generator[Progress, None, mx.array | None]:
-        model, media = self._engine.model, self._media
-        position_ids, _ = model.position_ids(
-            prompt.input_ids, _stacked(media.image_grids), _stacked(media.video_grids)
-        )
-        prepared = PreparedPrompt(
-            prompt.input_ids,
-            position_ids,
-            [(span.start, span.stop) for span in prompt.media],
-            embeddings,
-        )
+        model = self._engine.model
+        prepared = prepare(model, prompt, self._media, embeddings)
         started_s = time.perf_counter()
         logits = yield from prefill(
             model, self._cache, prepared, self._engine.limits.prefill_chunk_tokens, self._cancel
@@ -214,6 +200,31 @@ class _Reply:
             decode_tokens_per_s=_rate(generated - 1, latest_s - first_s),
             peak_memory_bytes=mx.get_peak_memory(),
         )
+
+
+def write_prompt(
+    processor: Processor, request: ReplyRequest, media: MediaQueue, thinking: bool | None
+) -> Prompt:
+    """The conversation of `request` as token ids, with room for the media that it shows."""
+    return processor.prompt(
+        request.messages,
+        thinking=thinking,
+        tools=request.tools,
+        image_grids=[grid[0] for grid in media.image_grids],
+        video_grids=[grid[0] for grid in media.video_grids],
+        video_times=media.video_times_s,
+    )
+
+
+def prepare(
+    model: Model, prompt: Prompt, media: MediaQueue, embeddings: mx.array | None
+) -> PreparedPrompt:
+    """The prompt with its positions, and with what was encoded of its media."""
+    position_ids, _ = model.position_ids(
+        prompt.input_ids, _stacked(media.image_grids), _stacked(media.video_grids)
+    )
+    spans = [(span.start, span.stop) for span in prompt.media]
+    return PreparedPrompt(prompt.input_ids, position_ids, spans, embeddings)
 
 
 def _text_ids(prompt: Prompt) -> NDArray[np.int64]:

@@ -9,6 +9,14 @@ class CheckpointError(FiresideError):
     """A checkpoint folder that cannot be loaded; names the file and the tensors at fault."""
 
 
+class TooLargeError(FiresideError):
+    """A model that this machine has no room for; a person may have it opened all the same."""
+
+
+class SelfCheckError(CheckpointError):
+    """A model that is not in its right mind; says how that showed."""
+
+
 class MediaError(FiresideError):
     """A picture or clip that cannot be read."""
 

@@ -19,6 +19,7 @@ from app.inference.incoming_reply import IncomingReply
 from app.inference.requests import compose_messages, name_of_what_is_looked_at
 from app.inference.token_buffer import TokenBuffer
 from app.inference.wording import (
+    opening_progress,
     progress_fraction,
     progress_sentence,
 )
@@ -28,7 +29,7 @@ from app.inference.worker import (
     Opener,
     OpenJob,
     ReplyJob,
-    open_engine,
+    open_model,
 )
 from mlx_model.events import Event, Finished, Progress, TextDelta, ThinkingDelta
 
@@ -50,7 +51,11 @@ class ReplyController(QObject):
 
     Signals:
         state_changed(str): "closed", "loading", "idle" or "replying".
+        opening_progressed(str, float): what is being done to open a model, and how much of it is
+            done, from 0 to 1, or -1 when that is not known.
         model_opened(ModelCard): the model is ready to answer.
+        model_too_large(Path, str): it is too large for this machine, unless it is opened `anyway`;
+            `model_failed` follows.
         model_failed(str): it is not; the sentence says why.
         reply_started(): a reply was asked for.
         files_left_out(tuple): Paths of earlier questions' files that have gone since.
@@ -62,7 +67,9 @@ class ReplyController(QObject):
     """
 
     state_changed = Signal(str)
+    opening_progressed = Signal(str, float)
     model_opened = Signal(object)
+    model_too_large = Signal(object, str)
     model_failed = Signal(str)
     reply_started = Signal()
     files_left_out = Signal(object)
@@ -79,7 +86,7 @@ class ReplyController(QObject):
 
     def __init__(
         self,
-        opener: Opener = open_engine,
+        opener: Opener = open_model,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -110,7 +117,9 @@ class ReplyController(QObject):
         self._open_requested.connect(self._worker.open_model)
         self._reply_requested.connect(self._worker.start_reply)
         self._close_requested.connect(self._worker.close)
+        self._worker.opening_progressed.connect(self.on_opening_progressed)
         self._worker.model_opened.connect(self.on_model_opened)
+        self._worker.model_too_large.connect(self.on_model_too_large)
         self._worker.model_failed.connect(self.on_model_failed)
         self._worker.output_waiting.connect(self.on_output_waiting)
         self._worker.files_left_out.connect(self.on_files_left_out)
@@ -130,10 +139,13 @@ class ReplyController(QObject):
         """True while a reply was asked for and the model that makes it is still loading."""
         return self._reply is not None and self._model_state == "loading"
 
-    def open_model(self, folder: Path) -> None:
-        """Load the model in `folder`; `model_opened` or `model_failed` follows."""
+    def open_model(self, folder: Path, anyway: bool = False) -> None:
+        """Load the model in `folder`; `model_opened` or `model_failed` follows.
+
+        `anyway` is the person's word that it may be too large for this machine.
+        """
         self._model_state = "loading"
-        self._opening = OpenJob(folder)
+        self._opening = OpenJob(folder, anyway)
         self._open_requested.emit(self._opening)
         self._tell_state()
 
@@ -152,7 +164,7 @@ class ReplyController(QObject):
         self._reply = IncomingReply(job, name_of_what_is_looked_at(turns[-1].question.attachments))
         self.reply_started.emit()
         if self._model_state == "loading":
-            self.progress_changed.emit("Opening the model", -1.0)
+            self.progress_changed.emit(*opening_progress("loading", 0, 0))
         self._reply_requested.emit(job)
         self._tell_state()
 
@@ -185,6 +197,22 @@ class ReplyController(QObject):
         if not self._closed:
             _log.warning("the inference thread was still busy after %d ms", limit_ms)
         return self._closed
+
+    @Slot(str, int, int)
+    def on_opening_progressed(self, stage: str, done: int, total: int) -> None:
+        """The worker has come so far with opening a model; a reply that waits says so too."""
+        if self._leaving or self._model_state != "loading":
+            return
+        sentence, fraction = opening_progress(stage, done, total)
+        self.opening_progressed.emit(sentence, fraction)
+        if self._reply is not None:
+            self.progress_changed.emit(sentence, fraction)
+
+    @Slot(object, str)
+    def on_model_too_large(self, folder: Path, sentence: str) -> None:
+        """The worker will not open a model without the person's word."""
+        if not self._leaving:
+            self.model_too_large.emit(folder, sentence)
 
     @Slot(object)
     def on_model_opened(self, card: ModelCard) -> None:

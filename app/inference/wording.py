@@ -6,6 +6,14 @@ Pure functions from events to sentences.
 from mlx_model.events import FinishReason, Progress, ReplyStats
 
 
+def opening_progress(stage: str, done: int, total: int) -> tuple[str, float]:
+    """Such as "Checking the model, 40 %", and how much is done, -1 while nobody knows."""
+    what = "Checking the model" if stage == "checking" else "Opening the model"
+    if total <= 0:
+        return what, -1.0
+    return f"{what}, {round(100 * done / total)} %", done / total
+
+
 def progress_sentence(progress: Progress, looked_at: str) -> str:
     """Such as "Looking at the clip, 40 %"; `looked_at` may be empty."""
     percent = f"{round(100 * progress_fraction(progress))} %"

@@ -18,7 +18,7 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from app.conversation.detail import PictureDetail
 from app.inference.requests import reply_settings, without_gone_files
 from app.inference.token_buffer import TokenBuffer
-from mlx_model.errors import FiresideError
+from mlx_model.errors import FiresideError, TooLargeError
 from mlx_model.events import Event, Finished, ReplyStats
 from mlx_model.messages import Message, ReplyRequest
 
@@ -74,24 +74,31 @@ class ReplyJob:
 
 @dataclass(frozen=True, slots=True)
 class OpenJob:
-    """One model to load: its folder, and the event that gives it up."""
+    """One model to load: its folder, and the event that gives it up.
+
+    `anyway` is the person's word that it may be too large for this machine.
+    """
 
     folder: Path
+    anyway: bool = False
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
-Opener = Callable[[Path, threading.Event], ReplyEngine]
+# Hears of the stage, "loading" or "checking", and how much of it is done; of 0 nobody knows.
+OnOpening = Callable[[str, int, int], None]
+Opener = Callable[[OpenJob, OnOpening], ReplyEngine]
 
 
-def open_engine(folder: Path, cancel: threading.Event) -> ReplyEngine:
-    """Load the model in `folder`. Call on the inference thread, which is where MLX is imported.
+def open_model(job: OpenJob, on_progress: OnOpening) -> ReplyEngine:
+    """Load a model and check it. Call on the inference thread, which is where MLX is imported.
 
-    Raises some exception soon after `cancel` is set.
+    Raises some exception soon after the job's `cancel` is set.
     """
     step_back()
-    from mlx_model import Engine
+    from mlx_model import open_engine
 
-    return Engine.load(folder, cancel=cancel)
+    opened = open_engine(job.folder, cancel=job.cancel, on_progress=on_progress, anyway=job.anyway)
+    return opened.engine
 
 
 def step_back() -> None:
@@ -108,7 +115,10 @@ class InferenceWorker(QObject):
     """Runs the engine. All slots run in the inference thread and catch everything.
 
     Signals:
+        opening_progressed(str, int, int): the stage of opening, what is done of it and in all.
         model_opened(ModelCard): the model is ready to answer.
+        model_too_large(Path, str): it is too large for this machine unless somebody says that it
+            may be opened anyway; `model_failed` follows.
         model_failed(str): it could not be loaded; the sentence says why.
         files_left_out(int, tuple): Paths that the reply with this id does without.
         output_waiting(): the buffer has something to drain; at most once between two drains.
@@ -116,14 +126,16 @@ class InferenceWorker(QObject):
         reply_failed(int, str): the reply with this id broke off; the sentence says why.
     """
 
+    opening_progressed = Signal(str, int, int)
     model_opened = Signal(object)
+    model_too_large = Signal(object, str)
     model_failed = Signal(str)
     files_left_out = Signal(int, object)
     output_waiting = Signal()
     reply_finished = Signal(int, object)
     reply_failed = Signal(int, str)
 
-    def __init__(self, buffer: TokenBuffer, opener: Opener = open_engine) -> None:
+    def __init__(self, buffer: TokenBuffer, opener: Opener = open_model) -> None:
         super().__init__()
         self._buffer = buffer
         self._opener = opener
@@ -135,12 +147,14 @@ class InferenceWorker(QObject):
         """Load a model in place of the one that is open."""
         self._engine = None
         try:
-            engine = self._opener(job.folder, job.cancel)
+            engine = self._opener(job, self.opening_progressed.emit)
             card = ModelCard(engine.name, engine.note, engine.is_demo)
         except Exception as error:  # noqa: BLE001 - a slot has nobody above it to catch anything
             if job.cancel.is_set():  # nobody wants to know any more
                 return
             self._why_no_engine = _sentence(error)
+            if isinstance(error, TooLargeError):
+                self.model_too_large.emit(job.folder, self._why_no_engine)
             self.model_failed.emit(self._why_no_engine)
             return
         self._engine = engine

@@ -7,7 +7,6 @@ its place.
 from dataclasses import dataclass
 from typing import Literal
 
-from mlx_model.errors import FiresideError
 from mlx_model.library.memory_needs import MemoryNeeds
 
 GIB = 1 << 30
@@ -21,10 +20,6 @@ FEWEST_TOKENS = 512
 RESERVE_BYTES = GIB
 
 Verdict = Literal["fits", "tight", "too large"]
-
-
-class TooLargeError(FiresideError):
-    """A model that this machine has no room for; a person may have it opened all the same."""
 
 
 @dataclass(frozen=True, slots=True)

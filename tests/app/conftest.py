@@ -2,7 +2,6 @@
 
 import gc
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from shiboken6 import isValid
 
 from app.composition import Composition
 from app.inference.controller import ReplyController
+from app.inference.worker import OnOpening, OpenJob
 from app.main_window import MainWindow
 from app.resources import DEMO_MODEL_DIR
 from app.theme_source import ThemeSource
@@ -56,7 +56,7 @@ def make_controller(qapp: object) -> Iterator[Callable[[ScriptedEngine], ReplyCo
     made: list[ReplyController] = []
 
     def make(engine: ScriptedEngine) -> ReplyController:
-        def open_scripted(folder: Path, cancel: threading.Event) -> ScriptedEngine:
+        def open_scripted(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
             return engine
 
         controller = ReplyController(open_scripted)
@@ -78,7 +78,7 @@ def make_composition(
     def make(script: Script) -> tuple[Composition, ScriptedEngine]:
         engine = ScriptedEngine(script)
 
-        def open_scripted(folder: Path, cancel: threading.Event) -> ScriptedEngine:
+        def open_scripted(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
             return engine
 
         composition = Composition(DEMO_MODEL_DIR, tmp_path / "data", open_scripted)

@@ -21,7 +21,7 @@ from pytestqt.qtbot import QtBot
 from app.chat.attachment_chips import AttachmentChip, AttachmentChips
 from app.composition import Composition
 from app.draft_files import MOST_FILES
-from app.inference.worker import open_engine
+from app.inference.worker import open_model
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from tools.bench.long_reply import QUESTION, open_talkative
@@ -156,7 +156,7 @@ def compose(qtbot: QtBot, tmp_path: Path) -> Iterator[Callable[[bool], Compositi
     made: list[Composition] = []
 
     def make(talkative: bool) -> Composition:
-        opener = open_talkative if talkative else open_engine
+        opener = open_talkative if talkative else open_model
         composition = Composition(DEMO_MODEL_DIR, tmp_path / "data", opener)
         qtbot.addWidget(composition.window)
         made.append(composition)

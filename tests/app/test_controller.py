@@ -12,7 +12,8 @@ from pytestqt.qtbot import QtBot
 from app.conversation.conversation import Turn
 from app.conversation.message import Attachment, ChatMessage
 from app.inference.controller import STOP_PATIENCE_MS, ReplyController
-from mlx_model.errors import MediaError
+from app.inference.worker import OnOpening, OpenJob
+from mlx_model.errors import MediaError, TooLargeError
 from mlx_model.events import Event, Notice, Progress, TextDelta, ThinkingDelta
 from mlx_model.messages import ReplyRequest
 from tests.app.scripted_engine import Script, ScriptedEngine, finished, wait_for_stop
@@ -219,7 +220,7 @@ def test_a_question_asked_while_the_model_loads_waits_for_it(qtbot: QtBot) -> No
         yield TextDelta("hello")
         yield finished()
 
-    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
         loaded.wait(10)
         return ScriptedEngine(script)
 
@@ -238,8 +239,48 @@ def test_a_question_asked_while_the_model_loads_waits_for_it(qtbot: QtBot) -> No
     assert controller.close(10_000)
 
 
+def test_how_far_the_opening_has_come_is_told_to_whoever_waits(qtbot: QtBot) -> None:
+    asked = threading.Event()
+
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        on_progress("loading", 0, 0)
+        assert asked.wait(10)
+        on_progress("checking", 2, 5)
+        return ScriptedEngine(lambda request, cancel: iter([finished()]))
+
+    controller = ReplyController(opener)
+    ear = Ear(controller)
+    told: list[tuple[str, float]] = []
+    controller.opening_progressed.connect(lambda *step: told.append(step))
+    controller.open_model(Path("anywhere"))
+    qtbot.waitUntil(lambda: bool(told))
+    controller.start_reply(FIRST)
+    asked.set()
+    with qtbot.waitSignal(controller.reply_finished):
+        pass
+    assert told == [("Opening the model", -1.0), ("Checking the model, 40 %", 0.4)]
+    assert ear.progress == told
+    assert controller.close(10_000)
+
+
+def test_a_model_that_is_too_large_is_opened_on_the_persons_word(qtbot: QtBot) -> None:
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        if not job.anyway:
+            raise TooLargeError("It is too large.")
+        return ScriptedEngine(lambda request, cancel: iter([finished()]))
+
+    controller = ReplyController(opener)
+    refused = [controller.model_too_large, controller.model_failed]
+    with qtbot.waitSignals(refused, order="strict"):
+        controller.open_model(Path("large"))
+    assert controller.state == "closed"
+    with qtbot.waitSignal(controller.model_opened):
+        controller.open_model(Path("large"), anyway=True)
+    assert controller.close(10_000)
+
+
 def test_a_model_that_does_not_load_is_told_in_a_sentence(qtbot: QtBot) -> None:
-    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
         raise MediaError("No model here.")
 
     controller = ReplyController(opener)
@@ -253,8 +294,8 @@ def test_a_model_that_does_not_load_is_told_in_a_sentence(qtbot: QtBot) -> None:
 def test_closing_gives_up_the_model_that_is_loading(qapp: object) -> None:
     given_up = threading.Event()
 
-    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
-        if cancel.wait(30):
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        if job.cancel.wait(30):
             given_up.set()
             raise RuntimeError("given up")
         raise AssertionError("nobody gave it up")
@@ -305,7 +346,7 @@ def test_closing_gives_up_on_an_engine_that_never_listens(qtbot: QtBot) -> None:
         release.wait(10)
         yield finished()
 
-    controller = ReplyController(lambda folder, cancel: ScriptedEngine(script))
+    controller = ReplyController(lambda job, on_progress: ScriptedEngine(script))
     controller.open_model(Path("anywhere"))
     with qtbot.waitSignal(controller.text_arrived):
         controller.start_reply(FIRST)

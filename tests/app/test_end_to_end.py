@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 
 from app.composition import Composition
 from app.conversation.message import ChatMessage
-from app.inference.worker import Opener, open_engine
+from app.inference.worker import Opener, open_model
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from app.terminal.tour_steps import TOUR, is_right
@@ -59,7 +59,7 @@ def answer_to(composition: Composition, qtbot: QtBot, question: str) -> ChatMess
 def test_answers_stream_into_the_window_and_are_right(
     open_program: OpenProgram, qtbot: QtBot
 ) -> None:
-    composition = open_program(open_engine)
+    composition = open_program(open_model)
     assert composition.window.header.pill.words == "Demo model · coloured shapes only"
     streamed: list[str] = []
     progress: list[str] = []
@@ -109,7 +109,7 @@ def test_stop_answers_soon_and_the_next_question_is_answered(
 def test_stop_before_the_first_word_and_the_next_question_is_answered(
     open_program: OpenProgram, qtbot: QtBot, tmp_path: Path, stage: str
 ) -> None:
-    composition = open_program(open_engine)
+    composition = open_program(open_model)
     photo = tmp_path / "photo.jpg"
     Image.effect_noise((3000, 2000), 60).convert("RGB").save(photo)
     attach(composition, qtbot, photo, SAMPLES_DIR / "clip.mp4")
@@ -135,7 +135,7 @@ def test_stop_before_the_first_word_and_the_next_question_is_answered(
 def test_ten_files_at_once_one_of_them_bad(
     open_program: OpenProgram, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    composition = open_program(open_engine)
+    composition = open_program(open_model)
     paths = [SAMPLES_DIR / "clip.mp4", tmp_path / "not a picture.png"]
     paths[1].write_text("words")
     for number in range(8):
@@ -157,7 +157,7 @@ def test_ten_files_at_once_one_of_them_bad(
 def test_a_conversation_goes_on_after_a_file_of_it_broke(
     open_program: OpenProgram, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    composition = open_program(open_engine)
+    composition = open_program(open_model)
     path = tmp_path / "square.png"
     Image.new("RGB", (128, 128), "blue").save(path)
     attach(composition, qtbot, path)

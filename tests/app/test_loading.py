@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 from app.composition import Composition
 from app.inference import inspector
 from app.inference.inspection import stamp_of
-from app.inference.worker import ReplyEngine
+from app.inference.worker import OnOpening, OpenJob, ReplyEngine
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from app.terminal.line_reader import LineReader
@@ -45,7 +45,7 @@ class SlowModel:
         self.error: CheckpointError | None = None
         self.there = threading.Event()
 
-    def open(self, folder: Path, cancel: threading.Event) -> ReplyEngine:
+    def open(self, job: OpenJob, on_progress: OnOpening) -> ReplyEngine:
         assert self.there.wait(30)
         if self.error is not None:
             raise self.error

@@ -102,7 +102,7 @@ def large_eyes(qtbot: QtBot, tmp_path: Path) -> Iterator[tuple[Composition, Scri
     (folder / "preprocessor_config.json").unlink()
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     engine = ScriptedEngine(answer)
-    composition = Composition(folder, tmp_path / "data", lambda folder, cancel: engine)
+    composition = Composition(folder, tmp_path / "data", lambda job, on_progress: engine)
     qtbot.addWidget(composition.window)
     with qtbot.waitSignal(composition.controller.model_opened):
         composition.start()

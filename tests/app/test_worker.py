@@ -1,5 +1,6 @@
 """The worker's slots, called directly with no thread."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ from app.inference.token_buffer import TokenBuffer
 from app.inference.worker import (
     InferenceWorker,
     ModelCard,
+    OnOpening,
     OpenJob,
     ReplyJob,
+    open_model,
 )
 from app.resources import DEMO_MODEL_DIR
-from mlx_model import Engine
-from mlx_model.errors import CheckpointError, MediaError
+from mlx_model.errors import CheckpointError, MediaError, TooLargeError
 from mlx_model.events import Event, Finished, ReplyStats, TextDelta
 from mlx_model.messages import Message, ReplyRequest
 from tests.app.scripted_engine import Script, ScriptedEngine, finished
@@ -39,7 +41,7 @@ class Heard:
 def open_worker(script: Script) -> tuple[InferenceWorker, TokenBuffer, Heard]:
     engine = ScriptedEngine(script)
     buffer = TokenBuffer()
-    worker = InferenceWorker(buffer, lambda folder, cancel: engine)
+    worker = InferenceWorker(buffer, lambda job, on_progress: engine)
     heard = Heard(worker)
     worker.open_model(OpenJob(Path("anywhere")))
     assert heard.signals == [("opened", ModelCard("Scripted", "for tests", True))]
@@ -116,8 +118,8 @@ def test_an_engine_that_never_finishes_is_a_failure(qtbot: QtBot) -> None:
 
 
 def test_a_reply_without_a_model_says_why_there_is_none(qtbot: QtBot) -> None:
-    def opener(folder: Path, cancel: threading.Event) -> ScriptedEngine:
-        raise CheckpointError(f"The folder {folder} holds no model.")
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        raise CheckpointError(f"The folder {job.folder} holds no model.")
 
     worker = InferenceWorker(TokenBuffer(), opener)
     heard = Heard(worker)
@@ -164,12 +166,48 @@ def test_a_job_that_was_stopped_before_its_turn_is_never_read() -> None:
 def test_a_model_that_is_given_up_while_it_loads_is_nothing_to_tell(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    worker = InferenceWorker(
-        TokenBuffer(), lambda folder, cancel: Engine.load(folder, cancel=cancel)
-    )
+    worker = InferenceWorker(TokenBuffer(), open_model)
     heard = Heard(worker)
     job = OpenJob(DEMO_MODEL_DIR)
     job.cancel.set()
     worker.open_model(job)
     assert heard.signals == []
     assert not caplog.records
+
+
+def test_a_model_that_is_too_large_is_told_apart_and_opened_on_the_persons_word() -> None:
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        if not job.anyway:
+            raise TooLargeError("It is too large.")
+        return ScriptedEngine(lambda request, cancel: iter(()))
+
+    worker = InferenceWorker(TokenBuffer(), opener)
+    heard = Heard(worker)
+    refused: list[tuple[Path, str]] = []
+    worker.model_too_large.connect(lambda folder, why: refused.append((folder, why)))
+    worker.open_model(OpenJob(Path("large")))
+    assert refused == [(Path("large"), "It is too large.")]
+    assert heard.signals == [("not opened", "It is too large.")]
+    worker.open_model(OpenJob(Path("large"), anyway=True))
+    assert heard.signals[-1][0] == "opened"
+
+
+def test_a_model_is_checked_before_it_may_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRESIDE_CACHE", str(tmp_path / "cache"))
+    model = Path(shutil.copytree(DEMO_MODEL_DIR, tmp_path / "model"))
+    worker = InferenceWorker(TokenBuffer(), open_model)
+    heard = Heard(worker)
+    stages: list[tuple[str, int, int]] = []
+    worker.opening_progressed.connect(lambda *step: stages.append(step))
+    worker.open_model(OpenJob(model))
+    assert heard.signals[-1][0] == "opened"
+    assert stages[0] == ("loading", 0, 0)
+    assert stages[-1] == ("checking", 7, 7)
+    (model / "self_check.json").write_text('[{"question": "Hello", "says": ["a teapot"]}]')
+    worker.open_model(OpenJob(model))
+    why = str(heard.signals[-1][1])
+    assert why.startswith("Demo model failed its self-check")
+    worker.start_reply(ReplyJob(1, MESSAGES))
+    assert heard.signals[-1] == ("failed", 1, why)

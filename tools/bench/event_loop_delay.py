@@ -27,7 +27,7 @@ from PySide6.QtCore import QEventLoop, QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QApplication
 
 from app.composition import Composition
-from app.inference.worker import step_back
+from app.inference.worker import OnOpening, OpenJob, step_back
 from app.resources import DEMO_MODEL_DIR
 from app.terminal.hand import ask
 from mlx_model import Engine
@@ -171,10 +171,10 @@ def row(name: str, values_ms: list[float]) -> str:
     return f"{name:<28} {len(values_ms):>7,} {p50:>8.1f} {p95:>8.1f} {p99:>8.1f} {longest:>8.1f}"
 
 
-def open_behind_the_window(folder: Path, cancel: threading.Event) -> Engine:
+def open_behind_the_window(job: OpenJob, on_progress: OnOpening) -> Engine:
     """The talkative model with the priority that the program gives to its own."""
     step_back()
-    return open_talkative(folder, cancel)
+    return open_talkative(job, on_progress)
 
 
 def measure(composition: Composition, model: Path, seconds: float, stops: int) -> list[str]:

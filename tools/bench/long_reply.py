@@ -9,14 +9,23 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlx_model import Engine, Message, ReplyRequest
+
+if TYPE_CHECKING:
+    from app.inference.worker import OnOpening, OpenJob
 
 QUESTION = "Describe everything that you can think of."
 
 
-def open_talkative(folder: Path, cancel: threading.Event | None = None) -> Engine:
-    """Load the model in `folder`; its replies are plain text up to the limit of tokens."""
+def open_talkative(job: "OpenJob", _on_progress: "OnOpening") -> Engine:
+    """Opens a model for the window; its replies are plain text up to the limit of tokens."""
+    return load_talkative(job.folder, job.cancel)
+
+
+def load_talkative(folder: Path, cancel: threading.Event | None = None) -> Engine:
+    """The same without a window."""
     engine = Engine.load(folder, cancel=cancel)
     engine.processor.vocab_size_used = min(engine.processor.stop_token_ids)
     return engine
@@ -24,7 +33,7 @@ def open_talkative(folder: Path, cancel: threading.Event | None = None) -> Engin
 
 def talk(folder: Path, seconds: float) -> None:
     """Reply to nobody until the time is over."""
-    engine = open_talkative(folder)
+    engine = load_talkative(folder)
     cancel = threading.Event()
     end = time.monotonic() + seconds
     while not cancel.is_set():

@@ -21,7 +21,7 @@ import numpy as np
 
 from mlx_model import Engine, Finished, Message, ReplyRequest, ReplySettings
 from mlx_model.__main__ import DEMO_MODEL
-from tools.bench.long_reply import QUESTION, open_talkative
+from tools.bench.long_reply import QUESTION, load_talkative
 
 SETTINGS: dict[str, dict[str, float | int | tuple[str, ...]]] = {
     "reply, likeliest token": {},
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    measured = measure(open_talkative(options.model), options.tokens, options.rounds)
+    measured = measure(load_talkative(options.model), options.tokens, options.rounds)
     baseline = measured["model alone"]
     print(f"{'':<28} {'tokens/s':>9} {'of the model alone':>19} {'in processor time':>18}")
     for name, values in measured.items():

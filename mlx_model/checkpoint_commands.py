@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_model.byte_sizes import size_text
 from mlx_model.errors import FiresideError
 from mlx_model.progress_line import ProgressLine
 
@@ -90,8 +91,8 @@ def _convert(options: argparse.Namespace) -> int:
         print(_described(group))
     language = [group for group in result.after if group.part == "language model"]
     print(
-        f"Size of the weights: {_size(size_bytes(result.before))} before, "
-        f"{_size(size_bytes(result.after))} after."
+        f"Size of the weights: {size_text(size_bytes(result.before))} before, "
+        f"{size_text(size_bytes(result.after))} after."
     )
     print(
         f"Bits a weight: {bits_a_weight(result.after):.2f}, "
@@ -125,7 +126,7 @@ def _compare(options: argparse.Namespace) -> int:
         ("B", options.b, result.perplexity_b),
     ):
         size, bits = _measured(folder)
-        print(f"{name}: perplexity {perplexity:.3f}, {_size(size)}, {bits:.2f} bits a weight")
+        print(f"{name}: perplexity {perplexity:.3f}, {size_text(size)}, {bits:.2f} bits a weight")
     print(
         f"KL(A || B) in nats a token: mean {divergence.mean():.2g}, "
         f"median {np.median(divergence):.2g}, 99th percentile {np.percentile(divergence, 99):.2g}"
@@ -168,13 +169,6 @@ def _measured(folder: Path) -> tuple[int, float]:
 def _described(group: "WeightGroup") -> str:
     stored = "as published" if group.bits is None else f"{group.bits} bits"
     start = f"{group.part}, {stored}:"
-    figures = f"{group.weights:>13,} weights, {_size(group.size_bytes):>8}"
+    figures = f"{group.weights:>13,} weights, {size_text(group.size_bytes):>8}"
     names = "" if group.part != "language model" else f"  {', '.join(sorted(group.kinds))}"
     return f"{start:<30}{figures}{names}"
-
-
-def _size(size_bytes: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes / 1e3:.1f} kB"

@@ -14,6 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_model.companion_files import COMPANION_PATTERNS
 from mlx_model.config import load_config
 from mlx_model.conversion_plan import Step, plan, split
 from mlx_model.errors import CheckpointError
@@ -27,21 +28,6 @@ from mlx_model.whole_folder import whole_folder
 
 _METADATA = {"format": "mlx", "norm_convention": NORM_CONVENTION}
 _SHARD_BYTES = 4 * 2**30
-_COPIED = (
-    "tokenizer*.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "*preprocessor_config.json",
-    "processor_config.json",
-    "generation_config.json",
-    "comparison_text.txt",
-    "LICENSE*",
-)
-
 OnProgress = Callable[[int, int], None]
 
 
@@ -85,7 +71,9 @@ def convert(
     steps = plan(tensors, chosen, config.text.num_hidden_layers)
     try:
         with whole_folder(target, last="config.json") as folder:
-            companions = sorted(file for pattern in _COPIED for file in origin.glob(pattern))
+            companions = sorted(
+                file for pattern in COMPANION_PATTERNS for file in origin.glob(pattern)
+            )
             _check_space(folder, steps, companions)
             _write_weights(steps, folder, on_progress)
             _write_config(origin, folder, chosen, steps)

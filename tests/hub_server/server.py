@@ -99,6 +99,9 @@ class _Listener(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Headers and a small body leave together, at once.
+    wbufsize = 1 << 16
+    disable_nagle_algorithm = True
     server: _Listener
 
     def do_GET(self) -> None:

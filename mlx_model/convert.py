@@ -20,7 +20,8 @@ from mlx_model.conversion_plan import Step, plan, split
 from mlx_model.errors import CheckpointError
 from mlx_model.layouts import NORM_CONVENTION, parameter_sources
 from mlx_model.recipes import Recipe, find_recipe
-from mlx_model.tensor_files import INDEX_NAME, find_tensors, load_file
+from mlx_model.tensor_files import INDEX_NAME, find_tensors
+from mlx_model.tensor_reader import load_file
 from mlx_model.tensor_writer import TensorWriter
 from mlx_model.weight_sizes import WeightGroup, weight_groups
 from mlx_model.weights import checked_model

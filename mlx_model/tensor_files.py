@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-
 from mlx_model.errors import CheckpointError
 
 INDEX_NAME = "model.safetensors.index.json"
@@ -78,23 +76,13 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
         complete = 8 + length + max((end for _, end in places), default=0) == size
         sound = all(_fits(infos[name], header[name]["data_offsets"]) for name in header)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise _unreadable(file) from error
+        raise unreadable(file) from error
     if not complete:
         raise CheckpointError(f"The weights file {file} is incomplete. Download the model again.")
     _refuse_number_types(file, infos)
     if not sound:
-        raise _unreadable(file)
+        raise unreadable(file)
     return infos
-
-
-def load_file(file: Path) -> dict[str, mx.array]:
-    """The tensors of one safetensors file, read when they are first used."""
-    try:
-        loaded = mx.load(str(file), format="safetensors")
-    except RuntimeError as error:
-        raise _unreadable(file) from error
-    assert isinstance(loaded, dict)
-    return loaded
 
 
 def listed(names: Sequence[str]) -> str:
@@ -169,5 +157,6 @@ def _refuse_number_types(file: Path, infos: Mapping[str, TensorInfo]) -> None:
         )
 
 
-def _unreadable(file: Path) -> CheckpointError:
+def unreadable(file: Path) -> CheckpointError:
+    """The error for a weights file that makes no sense."""
     return CheckpointError(f"The weights file {file} cannot be read. Download the model again.")

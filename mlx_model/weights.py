@@ -18,7 +18,8 @@ from mlx_model.errors import CheckpointError
 from mlx_model.layers import on_metal
 from mlx_model.layouts import Source, parameter_sources
 from mlx_model.model import Model
-from mlx_model.tensor_files import TensorInfo, find_tensors, listed, load_file
+from mlx_model.tensor_files import TensorInfo, find_tensors, listed
+from mlx_model.tensor_reader import load_file
 
 # fp32 whatever the model computes in: they set decays, which compound over the whole sequence.
 _FP32_ENDINGS = ("A_log", "dt_bias", "norm.weight", "layernorm.weight")

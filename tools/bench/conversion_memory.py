@@ -110,7 +110,7 @@ def gathered(bits: int) -> Callable[[Path, Path], None]:
 
         from mlx_model.config import load_config
         from mlx_model.recipes import find_recipe, packing
-        from mlx_model.tensor_files import load_file
+        from mlx_model.tensor_reader import load_file
 
         target.mkdir()
         recipe, layers = find_recipe("uniform", bits), load_config(source).text.num_hidden_layers

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlx_model.errors import CheckpointError
+from mlx_model.foreign_files import refuse_foreign
 
 LayerType = Literal["linear_attention", "full_attention"]
 
@@ -133,6 +134,8 @@ class ModelConfig:
 def load_config(path: str | Path) -> ModelConfig:
     """Read `path`/config.json; CheckpointError if it is absent, broken or of another model."""
     file = Path(path) / "config.json"
+    if not file.exists():
+        refuse_foreign(file.parent)
     if not file.parent.is_dir():
         what = "is not a folder" if file.parent.exists() else "cannot be found"
         raise CheckpointError(f"{file.parent} {what}. Choose a folder that holds a model.")
@@ -142,7 +145,7 @@ def load_config(path: str | Path) -> ModelConfig:
         raise CheckpointError(
             f"There is no config.json in {file.parent}. Choose a folder that holds a model."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"The file {file} cannot be read as a model's config. Download the model again."
         ) from error
@@ -185,7 +188,7 @@ def parse_config(data: Mapping[str, Any]) -> ModelConfig:
         video_token_id=ids[1],
         vision_start_token_id=ids[2],
         vision_end_token_id=ids[3],
-        quantization=_quantization(top) if data.get("quantization") is not None else None,
+        quantization=_quantization(top, text),
     )
     if vision is not None and vision.out_hidden_size != config.text.hidden_size:
         raise CheckpointError(
@@ -265,8 +268,8 @@ def _refuse_other_architectures(data: Mapping[str, Any]) -> None:
     if kind in _MODEL_TYPES + _MIXTURE_TYPES:
         return
     raise CheckpointError(
-        f"This folder holds a model of another kind ({kind or 'config.json does not say which'}). "
-        "Choose a Qwen3.5 model."
+        "The folder's config.json describes a model of another kind "
+        f"({kind or 'it does not say which'}). Choose a Qwen3.5 model."
     )
 
 
@@ -379,7 +382,14 @@ def _vision(fields: _Fields) -> VisionConfig:
     return config
 
 
-def _quantization(top: _Fields) -> QuantizationConfig:
+def _quantization(top: _Fields, text: _Fields) -> QuantizationConfig | None:
+    if top.data.get("quantization") is None:
+        # Other programs' formats, such as FP8 or GPTQ; MLX converters repeat their own block here.
+        for fields in (top, text):
+            if fields.data.get("quantization_config") is not None:
+                foreign = fields.section("quantization_config")
+                foreign.expect("quant_method", ())
+        return None
     block = top.section("quantization")
     packing = _packing(block)
     # Which matrices are packed shows in the weights; "layer": false, as other converters write

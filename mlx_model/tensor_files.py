@@ -5,7 +5,6 @@ model; which tensors a model needs is for `layouts` and `weights`.
 """
 
 import json
-import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_model.errors import CheckpointError
+from mlx_model.foreign_files import refuse_foreign
 
 INDEX_NAME = "model.safetensors.index.json"
 
@@ -21,7 +21,17 @@ BYTES_PER_ELEMENT = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
 
 _HEADER_LIMIT_BYTES = 100_000_000
 _NAMES_SHOWN = 8
-_SHARD = re.compile(r"-(\d+)-of-(\d+)\.safetensors$")
+# What reading a file that is not what its name says can end in.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+)
+_SHARD = re.compile(r"-(\d{1,5})-of-(\d{1,5})\.safetensors$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +77,18 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
             header: dict[str, Any] = json.loads(stream.read(length))
             size = file.stat().st_size
         metadata = header.pop("__metadata__", {})
-        norms = metadata.get("norm_convention") if isinstance(metadata, Mapping) else None
+        stated = metadata.get("norm_convention") if isinstance(metadata, Mapping) else None
+        norms = None if stated is None else str(stated)
         infos = {
-            name: TensorInfo(file, entry["dtype"], tuple(entry["shape"]), norms)
+            name: TensorInfo(file, str(entry["dtype"]), tuple(entry["shape"]), norms)
             for name, entry in header.items()
         }
-        places = sorted(entry["data_offsets"] for entry in header.values())
-        complete = 8 + length + max((end for _, end in places), default=0) == size
-        sound = all(_fits(infos[name], header[name]["data_offsets"]) for name in header)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        end = _end([entry["data_offsets"] for entry in header.values()])
+    except _UNREADABLE as error:
         raise unreadable(file) from error
-    if not complete:
+    if 8 + length + end != size:
         raise CheckpointError(f"The weights file {file} is incomplete. Download the model again.")
     _refuse_number_types(file, infos)
-    if not sound:
-        raise unreadable(file)
     return infos
 
 
@@ -96,7 +103,7 @@ def _indexed_files(index: Path) -> list[Path]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = sorted({index.parent / Path(name).name for name in weight_map.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(
             f"The file {index} cannot be read. Download the model again."
         ) from error
@@ -113,6 +120,7 @@ def _indexed_files(index: Path) -> list[Path]:
 def _unindexed_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
+        refuse_foreign(folder)
         raise CheckpointError(
             f"There are no weights in {folder} (model.safetensors). Download the model again."
         )
@@ -139,18 +147,24 @@ def _refuse_missing(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def _fits(info: TensorInfo, place: Sequence[int]) -> bool:
-    """Whether a tensor's bytes are as many as its shape asks for; unknown types are not judged."""
-    start, end = place
-    size = BYTES_PER_ELEMENT.get(info.dtype)
-    return size is None or 0 <= start == end - math.prod(info.shape) * size
+def _end(places: Sequence[tuple[int, int]]) -> int:
+    """Where the last tensor ends; ValueError if they do not follow each other without a gap.
+
+    mlx compares each tensor's bytes with its shape, but reads one in another's place.
+    """
+    end = 0
+    for start, stop in sorted(places):
+        if start != end or stop < start:
+            raise ValueError("tensors overlap or leave a gap")
+        end = stop
+    return end
 
 
 def _refuse_number_types(file: Path, infos: Mapping[str, TensorInfo]) -> None:
-    unknown = {name: info.dtype for name, info in infos.items()}
-    unknown = {name: dtype for name, dtype in unknown.items() if dtype not in BYTES_PER_ELEMENT}
+    dtypes = {name: info.dtype for name, info in infos.items()}
+    unknown = {name: dtype for name, dtype in dtypes.items() if dtype not in BYTES_PER_ELEMENT}
     if unknown:
-        kinds = ", ".join(sorted({str(dtype) for dtype in unknown.values()}))
+        kinds = ", ".join(sorted(set(unknown.values())))
         raise CheckpointError(
             f"The weights file {file} holds number types that are not supported ({kinds}): "
             f"{listed(list(unknown))}. Choose another version of the model."

@@ -139,8 +139,10 @@ def _check(
         if found
     ]
     if faults:
+        files = {info.file for info in tensors.values()}
+        place = files.pop() if len(files) == 1 else folder
         raise CheckpointError(
-            f"The weights in {folder} are not those that its config.json describes "
+            f"The weights in {place} are not those that config.json describes "
             f"({'; '.join(faults)}). Download the model again."
         )
 

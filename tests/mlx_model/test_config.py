@@ -229,7 +229,7 @@ def test_an_unreadable_file_is_a_checkpoint_error(tmp_path: Path, text: str | No
 
 
 def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
-    file = tmp_path / "model.gguf"
+    file = tmp_path / "model.txt"
     file.touch()
     for path, what in ((file, "is not a folder"), (tmp_path / "gone", "cannot be found")):
         with pytest.raises(CheckpointError) as caught:

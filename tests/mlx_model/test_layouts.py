@@ -1,5 +1,6 @@
 """One checkpoint in every layout that people have it in gives the reference's logits in each."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from mlx_model.errors import CheckpointError
+from mlx_model.tensor_files import INDEX_NAME
 from mlx_model.weights import load_model
 from tests.mlx_model.goldens import (
     MIXTURES,
@@ -134,6 +137,26 @@ def test_every_layout_gives_the_references_logits(
     checkpoint = copy_checkpoint(variant, tmp_path)
     checkpoint.tensors = layout(checkpoint.tensors)
     check(checkpoint.save(), variant)
+
+
+@pytest.mark.parametrize("variant", EVERY)
+@pytest.mark.parametrize("layout", [fused, one_by_one, other_converters])
+@pytest.mark.parametrize("indexed", [True, False])
+def test_shards_may_cut_anywhere(
+    layout: Callable[[Tensors], Tensors], variant: str, indexed: bool, tmp_path: Path
+) -> None:
+    checkpoint = copy_checkpoint(variant, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    weight_map: dict[str, str] = {}
+    for number in range(3):
+        # Neighbours, and the experts of a layer, are in different files.
+        part = dict(list(layout(checkpoint.tensors).items())[number::3])
+        file = f"model-{number + 1:05d}-of-00003.safetensors"
+        save_file(part, tmp_path / file)
+        weight_map |= dict.fromkeys(part, file)
+    if indexed:
+        (tmp_path / INDEX_NAME).write_text(json.dumps({"weight_map": weight_map}), "utf-8")
+    check(tmp_path, variant)
 
 
 @pytest.mark.parametrize("prefix", ["mtp.", "language_model.mtp.", "model.mtp."])

@@ -43,6 +43,31 @@ from mlx_model.messages import (
 
 if TYPE_CHECKING:
     from mlx_model.engine import Engine
+    from mlx_model.library.access_token import (
+        KeychainError,
+        find_access_token,
+        forget_access_token,
+        keep_access_token,
+    )
+    from mlx_model.library.catalogue import (
+        CATALOGUE,
+        CatalogueModel,
+        StoredWeights,
+        catalogue_model,
+    )
+    from mlx_model.library.conversion import ConversionError
+    from mlx_model.library.download_events import (
+        DownloadEvent,
+        DownloadFinished,
+        DownloadProgress,
+        DownloadTrouble,
+    )
+    from mlx_model.library.found import FoundModel, find_models, look_at
+    from mlx_model.library.hub import Hub, discard_download, download_repository, unfinished_bytes
+    from mlx_model.library.memory_needs import MemoryNeeds
+    from mlx_model.library.model_download import converted_folder, get_model
+    from mlx_model.library.persistence import DownloadError
+    from mlx_model.library.removal import RemovalError, delete_model, freed_bytes
     from mlx_model.limits import MachineLimits
     from mlx_model.media import (
         ImageInfo,
@@ -60,37 +85,76 @@ if TYPE_CHECKING:
     from mlx_model.weights import LoadCancelledError, load_model
 
 _MODULE_OF = {
+    "CATALOGUE": "library.catalogue",
+    "CatalogueModel": "library.catalogue",
+    "ConversionError": "library.conversion",
+    "DownloadError": "library.persistence",
+    "DownloadEvent": "library.download_events",
+    "DownloadFinished": "library.download_events",
+    "DownloadProgress": "library.download_events",
+    "DownloadTrouble": "library.download_events",
     "Engine": "engine",
+    "FoundModel": "library.found",
+    "Hub": "library.hub",
     "ImageInfo": "media",
+    "KeychainError": "library.access_token",
     "LoadCancelledError": "weights",
     "MachineLimits": "limits",
+    "MemoryNeeds": "library.memory_needs",
     "Opened": "opening",
     "Processor": "processor",
+    "RemovalError": "library.removal",
     "SampledVideo": "media",
+    "StoredWeights": "library.catalogue",
     "VideoInfo": "media",
+    "catalogue_model": "library.catalogue",
+    "converted_folder": "library.model_download",
+    "delete_model": "library.removal",
+    "discard_download": "library.hub",
+    "download_repository": "library.hub",
+    "find_access_token": "library.access_token",
+    "find_models": "library.found",
+    "forget_access_token": "library.access_token",
+    "freed_bytes": "library.removal",
+    "get_model": "library.model_download",
+    "keep_access_token": "library.access_token",
     "load_image": "media",
     "load_model": "weights",
     "load_processor": "processor",
+    "look_at": "library.found",
     "media_kind": "media",
     "open_engine": "opening",
     "planned_frames": "media",
     "probe_image": "media",
     "probe_video": "media",
     "sample_video": "media",
+    "unfinished_bytes": "library.hub",
 }
 
 __all__ = [
+    "CATALOGUE",
+    "CatalogueModel",
     "CheckpointError",
+    "ConversionError",
+    "DownloadError",
+    "DownloadEvent",
+    "DownloadFinished",
+    "DownloadProgress",
+    "DownloadTrouble",
     "Engine",
     "Event",
     "FinishReason",
     "Finished",
     "FiresideError",
+    "FoundModel",
+    "Hub",
     "ImageInfo",
     "ImagePart",
+    "KeychainError",
     "LoadCancelledError",
     "MachineLimits",
     "MediaError",
+    "MemoryNeeds",
     "Message",
     "Notice",
     "Opened",
@@ -98,26 +162,41 @@ __all__ = [
     "Processor",
     "Progress",
     "PromptError",
+    "RemovalError",
     "ReplyRequest",
     "ReplySettings",
     "ReplyStats",
     "SampledVideo",
     "SelfCheckError",
+    "StoredWeights",
     "TextDelta",
     "TextPart",
     "ThinkingDelta",
     "TooLargeError",
     "VideoInfo",
     "VideoPart",
+    "catalogue_model",
+    "converted_folder",
+    "delete_model",
+    "discard_download",
+    "download_repository",
+    "find_access_token",
+    "find_models",
+    "forget_access_token",
+    "freed_bytes",
+    "get_model",
+    "keep_access_token",
     "load_image",
     "load_model",
     "load_processor",
+    "look_at",
     "media_kind",
     "open_engine",
     "planned_frames",
     "probe_image",
     "probe_video",
     "sample_video",
+    "unfinished_bytes",
 ]
 
 

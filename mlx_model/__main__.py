@@ -1,4 +1,4 @@
-"""The engine from a terminal: ask, serve other programs, convert and compare checkpoints.
+"""The engine from a terminal: ask, serve other programs, get, convert and compare checkpoints.
 
 Owns words and exit statuses: 0 answered, 2 something a person can put right (one sentence on
 standard error), 130 stopped with Ctrl-C. Everything heavy is imported by the command that needs it.
@@ -14,11 +14,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from mlx_model.checkpoint_commands import add_compare, add_convert
 from mlx_model.errors import FiresideError
 from mlx_model.events import Event, Finished, Notice, Progress, TextDelta, ThinkingDelta
+from mlx_model.library_commands import add_delete, add_download, add_models
 from mlx_model.messages import (
     ImagePart,
     Message,
@@ -74,8 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m mlx_model", description="Qwen3.5 with pictures and clips, on MLX."
     )
-    commands = parser.add_subparsers(required=True, metavar="ask | chat | convert | compare")
+    commands = parser.add_subparsers(
+        required=True, metavar="ask | chat | models | download | delete | convert | compare"
+    )
+    _add_ask(commands)
+    _add_chat(commands)
+    add_models(commands)
+    add_download(commands)
+    add_delete(commands)
+    add_convert(commands)
+    add_compare(commands)
+    return parser
 
+
+def _add_ask(commands: "argparse._SubParsersAction[Any]") -> None:
     ask = commands.add_parser("ask", help="ask one question and print the answer as it streams")
     ask.add_argument("question", help="in quotation marks if it has more than one word")
     _add_model(ask)
@@ -134,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     ask.set_defaults(run=_ask)
 
+
+def _add_chat(commands: "argparse._SubParsersAction[Any]") -> None:
     chat = commands.add_parser("chat", help="serve another program, one JSON object a line")
     chat.add_argument(
         "--jsonl",
@@ -143,10 +158,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(chat)
     chat.set_defaults(run=_chat)
-
-    add_convert(commands)
-    add_compare(commands)
-    return parser
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """The commands that deal with whole checkpoints: their options, progress and words."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ def add_convert(commands: "argparse._SubParsersAction[Any]") -> None:
     convert.add_argument(
         "--bits", type=int, choices=(4, 8), default=4, help="a weight (default: %(default)s)"
     )
+    convert.add_argument(
+        "--jsonl",
+        action="store_true",
+        help="only tell another program how far it is, one JSON object a line",
+    )
     convert.set_defaults(run=_convert)
 
 
@@ -77,16 +83,25 @@ def _convert(options: argparse.Namespace) -> int:
     from mlx_model.weight_sizes import bits_a_weight, size_bytes
 
     line = ProgressLine(sys.stderr)
+
+    def show(done: int, total: int) -> None:
+        if options.jsonl:
+            print(json.dumps({"done": done, "total": total}), flush=True)
+        else:
+            line.show("Converting", done, total)
+
     try:
         result = convert(
             options.source,
             options.destination,
             recipe=options.recipe,
             bits=options.bits,
-            on_progress=lambda done, total: line.show("Converting", done, total),
+            on_progress=show,
         )
     finally:
         line.clear()
+    if options.jsonl:
+        return 0
     for group in result.after:
         print(_described(group))
     language = [group for group in result.after if group.part == "language model"]

@@ -15,9 +15,14 @@ class ProgressLine:
 
     def show(self, stage: str, done: int, total: int) -> None:
         """Say how much of `total` is done; nothing for a total of 0."""
-        if self._draws and total:
+        if total:
+            self.say(f"{stage}, {100 * done // total} %")
+
+    def say(self, text: str) -> None:
+        """Put `text` in the line's place."""
+        if self._draws:
             self._drawn = True
-            self._write(f"{_CLEAR_LINE}{stage}, {100 * done // total} %")
+            self._write(f"{_CLEAR_LINE}{text}")
 
     def clear(self) -> None:
         """Take the line away before something else is written."""

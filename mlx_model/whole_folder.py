@@ -29,7 +29,7 @@ def whole_folder(target: Path, last: str) -> Iterator[Path]:
     inside = _is_empty_folder(target)
     parent = target if inside else target.parent
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(parent)
+    remove_leftovers(parent)
     partial = parent / f".{target.name}{_SUFFIX}"
     try:
         partial.mkdir()
@@ -67,7 +67,8 @@ def _is_empty_folder(target: Path) -> bool:
     return True
 
 
-def _remove_leftovers(parent: Path) -> None:
+def remove_leftovers(parent: Path) -> None:
+    """Delete what programs that were killed have left in `parent`."""
     for leftover in parent.glob(f".*{_SUFFIX}"):
         try:
             lock = os.open(leftover, os.O_RDONLY)

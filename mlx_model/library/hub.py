@@ -69,9 +69,14 @@ class Hub:
         """The hub's address, without a slash at the end."""
         return (self.endpoint or constants.ENDPOINT).rstrip("/")
 
+    @property
+    def cache_folder(self) -> Path:
+        """The cache, which may not exist yet."""
+        return self.cache or default_cache()
+
     def cache_of(self, repository: str) -> HubCache:
         """Where `repository` goes on this machine."""
-        return HubCache(self.cache or default_cache(), repository)
+        return HubCache(self.cache_folder, repository)
 
 
 def download_repository(

@@ -28,6 +28,10 @@ class DownloadError(FiresideError):
     """A download that cannot go on; says what to do."""
 
 
+class AbsentError(DownloadError):
+    """The hub does not have it, or does not show it."""
+
+
 class StoppedError(Exception):
     """The download was stopped on request; nobody needs to be told."""
 
@@ -101,7 +105,7 @@ class Persistence:
         """
         final = self._final(error)
         if final is not None:
-            raise DownloadError(final) from error
+            raise final from error
         self._failures += 1
         what = self._described(error)
         if self._failures >= self._patience.tries:
@@ -113,15 +117,15 @@ class Persistence:
             wait_s = min(self._patience.longest_wait_s, doubled)
         return DownloadTrouble(f"{what}.", wait_s)
 
-    def _final(self, error: Exception) -> str | None:
-        """What to do where trying again does not help; None where it may."""
+    def _final(self, error: Exception) -> DownloadError | None:
+        """The end, where trying again does not help; None where it may."""
         if isinstance(error, OfflineModeIsEnabled):
-            return (
+            return DownloadError(
                 "Downloads are switched off by HF_HUB_OFFLINE in the environment. "
                 "Remove it and start again."
             )
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return (
+            return DownloadError(
                 f"The connection to {self._endpoint} is not trusted: its certificate is not known "
                 "here. If your network inspects connections, name its certificate in SSL_CERT_FILE."
             )
@@ -135,29 +139,31 @@ class Persistence:
             return None
         return self._refusal(status)
 
-    def _refusal(self, status: int) -> str:
+    def _refusal(self, status: int) -> DownloadError:
         page = f"{self._endpoint}/{self._repository}"
         match status:
             case HTTPStatus.UNAUTHORIZED if self._with_token:
-                return (
+                return DownloadError(
                     "The hub does not accept the access token. "
                     "Enter a new one, or remove it if the model is free for everybody."
                 )
             case HTTPStatus.UNAUTHORIZED:
-                return (
+                return AbsentError(
                     f"The hub shows {self._repository} only to people with an access token, or "
                     f"does not have it. Check the name, or make a token at {self._endpoint}"
                     "/settings/tokens and enter it."
                 )
             case HTTPStatus.FORBIDDEN:
-                return (
+                return DownloadError(
                     f"The hub does not give {self._repository} to this account. "
                     f"Open {page}, accept its conditions, and start again."
                 )
             case HTTPStatus.NOT_FOUND:
-                return f"There is no {self._repository} on the hub. Choose another model."
+                return AbsentError(
+                    f"There is no {self._repository} on the hub. Choose another model."
+                )
             case _:
-                return (
+                return DownloadError(
                     f"The hub refused to send {self._repository} (answer {status}). "
                     f"Open {page} to see whether it is still there."
                 )

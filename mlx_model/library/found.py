@@ -1,0 +1,163 @@
+"""The models that are on this machine already, wherever they came from; nothing is copied.
+
+Looks at configs and at the headers of weights, never at the weights themselves.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlx_model.config import load_config
+from mlx_model.errors import CheckpointError
+from mlx_model.library.hub_cache import default_cache
+from mlx_model.library.memory_needs import MemoryNeeds, memory_needs
+from mlx_model.library.own_models import own_models_folder
+from mlx_model.tensor_files import find_tensors
+from mlx_model.weight_sizes import bits_a_weight, size_bytes, weight_groups
+
+# hub: the cache that huggingface-hub keeps; own: what we have converted; folder: pointed at.
+Source = Literal["hub", "own", "lm_studio", "folder"]
+
+# Of a folder in the hub's cache.
+REPOSITORY_PREFIX = "models--"
+_LM_STUDIO_FOLDERS = (".lmstudio/models", ".cache/lm-studio/models")
+_FAMILY = "qwen3_5"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """One model.
+
+    `problem` says why it cannot be used, and is None if, by config and headers, it can; `bits`
+    and `needs` are None then too if they are not known. `quantised` is False for one as published.
+    `is_ours` says whether it is of the family that this program runs.
+    """
+
+    name: str
+    folder: Path
+    source: Source
+    size_bytes: int
+    is_ours: bool
+    problem: str | None
+    bits: float | None = None
+    quantised: bool = False
+    needs: MemoryNeeds | None = None
+
+    @property
+    def may_be_deleted(self) -> bool:
+        """Whether it is in a place that is for downloads; what others keep is theirs."""
+        return self.source in ("hub", "own")
+
+
+def find_models(
+    hub_cache: Path | None = None,
+    own_folder: Path | None = None,
+    home: Path | None = None,
+    folders: Sequence[Path] = (),
+) -> list[FoundModel]:
+    """Every model in the hub's cache, our own folder, LM Studio's folders and `folders`.
+
+    Unfinished downloads are no models yet. A folder that is found twice counts once.
+    """
+    home = home or Path.home()
+    places: list[tuple[Source, Iterable[tuple[str, Path]]]] = [
+        ("own", _children(own_folder or own_models_folder())),
+        ("hub", _snapshots(hub_cache or default_cache())),
+    ]
+    places += [("lm_studio", _lm_studio(home / place)) for place in _LM_STUDIO_FOLDERS]
+    places += [("folder", [(folder.name, folder)]) for folder in folders]
+    found: dict[Path, FoundModel] = {}
+    for source, candidates in places:
+        for name, folder in candidates:
+            found.setdefault(folder.resolve(), look_at(folder, source, name))
+    return list(found.values())
+
+
+def look_at(folder: Path, source: Source = "folder", name: str | None = None) -> FoundModel:
+    """What is in a folder, and whether it can be used; never raises for what it holds."""
+    name = name or folder.resolve().name
+    is_ours = _is_ours(folder)
+    try:
+        config = load_config(folder)
+        tensors = find_tensors(folder)
+    except CheckpointError as error:
+        return FoundModel(name, folder, source, _bytes_below(folder), is_ours, str(error))
+    groups = weight_groups(tensors, config.quantization)
+    # A draft head stays on disk.
+    loaded = size_bytes(group for group in groups if group.part != "draft head")
+    return FoundModel(
+        name,
+        folder,
+        source,
+        _bytes_below(folder),
+        is_ours,
+        None,
+        bits_a_weight(groups),
+        config.quantization is not None,
+        memory_needs(config.text, loaded),
+    )
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        kind = json.loads((folder / "config.json").read_bytes())["model_type"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return isinstance(kind, str) and kind.startswith(_FAMILY)
+
+
+def _snapshots(cache: Path) -> Iterator[tuple[str, Path]]:
+    """Name and folder of the newest whole snapshot of each repository."""
+    for repository in _folders(cache):
+        if not repository.name.startswith(REPOSITORY_PREFIX):
+            continue
+        name = repository.name.removeprefix(REPOSITORY_PREFIX).replace("--", "/")
+        whole = [s for s in _folders(repository / "snapshots") if (s / "config.json").exists()]
+        if whole:
+            yield name, _newest(repository, whole)
+
+
+def _newest(repository: Path, snapshots: Sequence[Path]) -> Path:
+    try:
+        commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = ""
+    named = (snapshot for snapshot in snapshots if snapshot.name == commit)
+    return next(named, None) or max(snapshots, key=lambda snapshot: snapshot.stat().st_mtime)
+
+
+def _children(folder: Path) -> Iterator[tuple[str, Path]]:
+    for child in _folders(folder):
+        if (child / "config.json").exists():
+            yield child.name, child
+
+
+def _lm_studio(folder: Path) -> Iterator[tuple[str, Path]]:
+    """LM Studio keeps publisher/model."""
+    for publisher in _folders(folder):
+        for name, model in _children(publisher):
+            yield f"{publisher.name}/{name}", model
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, hidden ones left out; none where it is not there or not ours."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names)]
+
+
+def _bytes_below(folder: Path) -> int:
+    """The bytes of the files in a folder, those that links lead to included."""
+    total = 0
+    for file in folder.glob("*"):
+        try:
+            total += file.stat().st_size if file.is_file() else 0
+        except OSError:
+            continue
+    return total

@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make test` checks first and tests then, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table bench bench-clips bench-conversion screenshots lock check-lock clean
+.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table real bench bench-clips bench-conversion screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -26,6 +26,7 @@ help:
 	@echo "make check    the quick part of it: everything but the tests"
 	@echo "make install  make .venv alone"
 	@echo "make soak     the long versions of the tests"
+	@echo "make real     try the real 0.8B: download, convert, ask (SIZE=2B|4B|9B, REFERENCE=1)"
 	@echo "make mutants  plant known bugs one by one; each must turn a test red (M=norm: some of them)"
 	@echo "make format   put the code into the project's format"
 	@echo "make tree     write the README's tree of modules and table of planted bugs anew"
@@ -84,6 +85,21 @@ demo-table:
 recipe-table:
 	@$(SETUP)/environment.py run
 	$(PYTHON) -m tools.train_demo.recipe_table "$(or $(SOURCE),build/train_demo/checkpoint)"
+
+# The whole way of a real model, with figures. REFERENCE=1 also holds its logits against those of
+# transformers, in an environment of its own (torch: a gigabyte or more).
+SIZE ?= 0.8B
+REFERENCE ?=
+REFERENCE_PYTHON := build/reference/bin/python
+real:
+	@$(SETUP)/environment.py run
+	$(if $(REFERENCE),@$(MAKE) --no-print-directory build/reference/installed)
+	@$(PYTHON) -m tools.real --size $(SIZE) $(if $(REFERENCE),--reference $(REFERENCE_PYTHON))
+
+build/reference/installed:
+	$(PYTHON) -m venv --clear build/reference
+	$(REFERENCE_PYTHON) -m pip install --disable-pip-version-check torch==2.13.0 transformers==5.23.0
+	touch $@
 
 # How late the window's event loop is while an answer streams, and how long a large picture goes on
 # being looked at after Stop.

@@ -12,5 +12,6 @@ COMPANION_PATTERNS = (
     "processor_config.json",
     "generation_config.json",
     "comparison_text.txt",
+    "self_check.json",
     "LICENSE*",
 )

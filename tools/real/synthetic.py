@@ -162,9 +162,7 @@ def _write(
                 writer.write(name, _random_tensor(name, layout, random))
     weight_map = {name: file for file, layouts in files.items() for name in layouts}
     total = sum(layout.size_bytes for layouts in files.values() for layout in layouts.values())
-    _write_json(
-        folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map}
-    )
+    _write_json(folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map})
     _write_json(folder / "config.json", config)
     tokens = config["text_config"]["eos_token_id"]
     _write_tokenizer(folder, tokens)
@@ -220,7 +218,9 @@ def _write_tokenizer(folder: Path, tokens: int) -> None:
 def _letters() -> list[str]:
     """What stands for each byte in a byte-level vocabulary."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(_BYTES - len(printable))]
+    return [chr(byte) for byte in printable] + [
+        chr(256 + n) for n in range(_BYTES - len(printable))
+    ]
 
 
 def _pairs(letters: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -180,7 +180,7 @@ class Persistence:
         if isinstance(error, httpx2.TimeoutException):
             return "Nothing arrives from the hub"
         if isinstance(error, httpx2.ConnectError | httpx2.ProxyError):
-            return f"{urlsplit(self._endpoint).netloc} cannot be reached"
+            return f"{error.request.url.netloc.decode()} cannot be reached"
         return "The connection was interrupted"
 
 

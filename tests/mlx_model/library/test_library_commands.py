@@ -1,0 +1,88 @@
+"""The commands of the library in a terminal: what they print, and where they put things."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from mlx_model.__main__ import main
+from mlx_model.library import access_token
+from tests.hub_server.repository import Repository
+from tests.hub_server.server import HubServer
+from tests.mlx_model.goldens import copy_checkpoint
+from tests.mlx_model.library.small_hub import DEMO, REPOSITORY
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[HubServer]:
+    raw = copy_checkpoint("untied", tmp_path / "raw").folder
+    with HubServer({REPOSITORY: Repository.of_folder(raw)}) as running:
+        yield running
+
+
+@pytest.fixture
+def command(
+    server: HubServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Runs a command and returns what it prints, errors included."""
+    # As they would be read from HF_ENDPOINT and HF_HOME.
+    resolve = f"{server.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", resolve)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(access_token, "find_access_token", lambda: None)
+    monkeypatch.setenv("FIRESIDE_MODELS", str(tmp_path / "own"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def run(*arguments: str, status: int = 0) -> str:
+        found = main(arguments)
+        said = "".join(capsys.readouterr())
+        assert found == status, said
+        return said
+
+    return run
+
+
+def test_the_whole_way(command: Command, server: HubServer, tmp_path: Path) -> None:
+    assert "None of them is on this machine yet" in command("models")
+    said = command("download", "0.8b", "--delete-original")
+    assert f"Qwen3.5-0.8B is ready: {tmp_path / 'own' / 'Qwen3.5-0.8B-4bit'}\n" in said
+    assert "The published weights are deleted, which frees" in said
+    said = command("models", str(DEMO))
+    assert "Qwen3.5-0.8B-4bit (Fireside, " in said
+    assert "demo_model (folder, " in said
+    assert f"{REPOSITORY} (" not in said
+    said = command("delete", "Qwen3.5-0.8B-4bit")
+    assert said.startswith("Qwen3.5-0.8B-4bit is deleted, which frees ")
+    assert "There is no Qwen3.5-0.8B-4bit" in command("delete", "Qwen3.5-0.8B-4bit", status=2)
+
+
+def test_the_four_sizes_and_their_figures(command: Command) -> None:
+    lines = command("models").splitlines()
+    assert "Qwen3.5-4B: best answers that fit" in lines
+    assert (
+        "  download 9.3 GB, or 3.0 GB ready; 3.2 GB on disk, 5.4 bits a weight; "
+        "memory 3.0 GB at 4k, 3.9 GB at 32k, 10.9 GB at 262k tokens"
+    ) in lines
+
+
+def test_a_folder_that_is_no_model_says_why(command: Command, tmp_path: Path) -> None:
+    assert "There is no config.json in" in command("models", str(tmp_path))
+
+
+def test_a_size_that_there_is_not(command: Command) -> None:
+    assert "Choose one of 4B, 2B, 0.8B, 9B." in command("download", "7B", status=2)
+
+
+def test_offline_is_offline(
+    command: Command, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "switched off by HF_HUB_OFFLINE" in command("download", "0.8B", status=2)
+    assert server.requests == []

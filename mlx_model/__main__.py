@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from mlx_model.checkpoint_commands import add_compare, add_convert
+from mlx_model.checkpoint_commands import add_check, add_compare, add_convert
 from mlx_model.errors import FiresideError
 from mlx_model.events import Event, Finished, Notice, Progress, TextDelta, ThinkingDelta
 from mlx_model.library_commands import add_delete, add_download, add_models
@@ -76,13 +76,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m mlx_model", description="Qwen3.5 with pictures and clips, on MLX."
     )
     commands = parser.add_subparsers(
-        required=True, metavar="ask | chat | models | download | delete | convert | compare"
+        required=True, metavar="ask | chat | models | download | delete | check | convert | compare"
     )
     _add_ask(commands)
     _add_chat(commands)
     add_models(commands)
     add_download(commands)
     add_delete(commands)
+    add_check(commands)
     add_convert(commands)
     add_compare(commands)
     return parser
@@ -168,6 +169,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of a checkpoint (default: the demo model)",
     )
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="open it even if it is too large for this machine or fails its self-check",
+    )
 
 
 def _count(text: str) -> int:
@@ -207,7 +213,7 @@ def _number(text: str, kind: type[int | float], low: int, high: float) -> int | 
 def _ask(options: argparse.Namespace) -> int:
     screen = _Screen(sys.stdout, sys.stderr)
     cancel = threading.Event()
-    engine = _loaded(options.model, cancel)
+    engine = _loaded(options, cancel)
     try:
         for event in engine.reply(_request(options), cancel):
             screen.show(event)
@@ -218,12 +224,12 @@ def _ask(options: argparse.Namespace) -> int:
     return STATUS_USER_ERROR if screen.refused else 0
 
 
-def _loaded(model: Path, cancel: threading.Event) -> "Engine":
-    """The engine; from here on Ctrl-C sets `cancel`, and stops the loading too."""
+def _loaded(options: argparse.Namespace, cancel: threading.Event) -> "Engine":
+    """The engine, checked; from here on Ctrl-C sets `cancel`, and stops the loading too."""
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where it is ignored
     if heard:
         signal.signal(signal.SIGINT, _leave_at_once)
-    from mlx_model import Engine, LoadCancelledError
+    from mlx_model import LoadCancelledError, open_engine
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         cancel.set()  # Python swallows a KeyboardInterrupt inside a destructor
@@ -231,10 +237,18 @@ def _loaded(model: Path, cancel: threading.Event) -> "Engine":
 
     if heard:
         signal.signal(signal.SIGINT, on_interrupt)
+    line = ProgressLine(sys.stderr)
     try:
-        return Engine.load(model, cancel=cancel)
+        return open_engine(
+            options.model,
+            cancel=cancel,
+            on_progress=lambda stage, done, total: line.show(stage.capitalize(), done, total),
+            anyway=options.anyway,
+        ).engine
     except LoadCancelledError as error:
         raise KeyboardInterrupt from error
+    finally:
+        line.clear()
 
 
 def _leave_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -262,7 +276,7 @@ def _request(options: argparse.Namespace) -> ReplyRequest:
 def _chat(options: argparse.Namespace) -> int:
     from mlx_model.chat_jsonl import serve
 
-    engine = _loaded(options.model, threading.Event())
+    engine = _loaded(options, threading.Event())
     # A stream of its own, never closed: the reader thread may be waiting on it at the end, and
     # closing it then (as the interpreter does with sys.stdin) would wait for the thread.
     source = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_model.byte_sizes import size_text
+from mlx_model.companion_files import OWN_TEXT
 from mlx_model.errors import FiresideError
 from mlx_model.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from mlx_model.weight_sizes import WeightGroup
 
-# A checkpoint that knows little of the world brings a text of its own.
-OWN_TEXT = "comparison_text.txt"
 GENERAL_TEXT = Path(__file__).resolve().parent.parent / "assets" / OWN_TEXT
 # More than the longest context holds.
 _MOST_CHARACTERS = 4_000_000
@@ -33,6 +32,17 @@ model's, one after the other, up to the models' context. Without --text it is th
 brings along (comparison_text.txt), or else a short one of Fireside's. The models are loaded one
 after the other; A's predictions wait in a temporary file, 0.5 MB a token for a real model.
 """
+
+
+def add_check(commands: "argparse._SubParsersAction[Any]") -> None:
+    """The command that checks a model as its first opening does."""
+    check = commands.add_parser(
+        "check",
+        help="see whether a model fits this machine and is in its right mind",
+        description="Says what a model needs of this machine's memory, and repeats its self-check.",
+    )
+    check.add_argument("model", type=Path, metavar="DIR", help="folder of a checkpoint")
+    check.set_defaults(run=_check)
 
 
 def add_convert(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -76,6 +86,23 @@ def add_compare(commands: "argparse._SubParsersAction[Any]") -> None:
     compare.add_argument("b", type=Path, metavar="B", help="folder of a copy of it")
     compare.add_argument("--text", type=Path, metavar="FILE", help="a text file in UTF-8")
     compare.set_defaults(run=_compare)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from mlx_model.opening import open_engine
+
+    line = ProgressLine(sys.stderr)
+    try:
+        opened = open_engine(
+            options.model,
+            on_progress=lambda stage, done, total: line.show(stage.capitalize(), done, total),
+            check_again=True,
+        )
+    finally:
+        line.clear()
+    print(opened.fit.sentence)
+    print(f"{opened.engine.name} has passed its self-check.")
+    return 0
 
 
 def _convert(options: argparse.Namespace) -> int:

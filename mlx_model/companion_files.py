@@ -1,5 +1,10 @@
 """The files beside config.json and the weights that a checkpoint needs: tokenizer, template, ..."""
 
+# What a checkpoint that knows little of the world brings along: a text to compare over, and the
+# questions of its self-check.
+OWN_TEXT = "comparison_text.txt"
+OWN_QUESTIONS = "self_check.json"
+
 COMPANION_PATTERNS = (
     "tokenizer*.json",
     "tokenizer.model",
@@ -11,7 +16,7 @@ COMPANION_PATTERNS = (
     "*preprocessor_config.json",
     "processor_config.json",
     "generation_config.json",
-    "comparison_text.txt",
-    "self_check.json",
+    OWN_TEXT,
+    OWN_QUESTIONS,
     "LICENSE*",
 )

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_model.check_record import CheckRecord, CheckRecords, Passed, Predictions
+from mlx_model.companion_files import OWN_QUESTIONS, OWN_TEXT
 from mlx_model.compare import chat
 from mlx_model.engine import Engine, prepare, write_prompt
 from mlx_model.errors import CheckpointError, SelfCheckError
@@ -49,9 +50,6 @@ from mlx_model.weights import LoadCancelledError
 
 SAMPLES = Path(__file__).resolve().parent.parent / "assets" / "samples"
 PICTURE, CLIP = SAMPLES / "shapes.png", SAMPLES / "clip.mp4"
-# What a model with a world of its own brings along.
-OWN_QUESTIONS = "self_check.json"
-OWN_TEXT = "comparison_text.txt"
 TEXT = """\
 What is the capital of France?
 

@@ -258,6 +258,30 @@ def test_convert_writes_a_checkpoint_and_says_what_became_of_it(tmp_path: Path) 
     assert lines[-1] == f"Wrote {tmp_path / 'small'}."
 
 
+def test_check_says_how_a_model_fits_and_that_it_passed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["check", "assets/demo_model"]) == 0
+    fit, verdict = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"It needs 1\.0 GB of memory for a chat of 4,096 tokens, .*", fit)
+    assert verdict == "Demo model has passed its self-check."
+
+
+def test_a_model_that_is_not_in_its_right_mind_answers_only_if_it_must(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(ROOT / "assets" / "demo_model", tmp_path / "model")
+    (model / "self_check.json").write_text('[{"question": "Hello", "says": ["a teapot"]}]')
+    for command in (["ask", "Who are you?", "--model", str(model)], ["check", str(model)]):
+        assert main(command) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert "failed its self-check" in shown.err
+    assert main(["ask", "Who are you?", "--model", str(model), "--anyway"]) == 0
+    assert "demo model" in capsys.readouterr().out
+
+
 def test_compare_says_how_far_two_checkpoints_are_apart(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("Hello\n\nHello. Who are you?\n", encoding="utf-8")

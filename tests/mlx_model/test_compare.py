@@ -12,7 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mlx_model import compare as compare_module
-from mlx_model.checkpoint_commands import GENERAL_TEXT, OWN_TEXT
+from mlx_model.checkpoint_commands import GENERAL_TEXT
+from mlx_model.companion_files import OWN_TEXT
 from mlx_model.compare import chat, compare
 from mlx_model.errors import FiresideError
 from mlx_model.messages import Message

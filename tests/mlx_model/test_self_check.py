@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 
 from mlx_model import self_check
 from mlx_model.check_record import CheckRecords, Predictions
+from mlx_model.companion_files import OWN_QUESTIONS
 from mlx_model.engine import Engine
 from mlx_model.errors import CheckpointError, SelfCheckError
 from mlx_model.self_check import check_once, compare_predictions, differ, has_words
@@ -33,7 +34,7 @@ Change = Callable[[str, mx.array], mx.array]
 def stranger(tmp_path: Path) -> Path:
     """The demo model as anybody's: no name of its own and no questions with known answers."""
     model = Path(shutil.copytree(DEMO, tmp_path / "model"))
-    (model / self_check.OWN_QUESTIONS).unlink()
+    (model / OWN_QUESTIONS).unlink()
     config = json.loads((model / "config.json").read_text())
     del config["fireside"]
     (model / "config.json").write_text(json.dumps(config))
@@ -197,7 +198,7 @@ def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{}", "[1]", '[{"says": []}]', "nonsense", '[{"question": 1}]'])
 def test_damaged_questions_are_an_error_of_the_checkpoint(tmp_path: Path, text: str) -> None:
-    (tmp_path / self_check.OWN_QUESTIONS).write_text(text)
+    (tmp_path / OWN_QUESTIONS).write_text(text)
     if text == "{}":
         assert self_check.own_questions(tmp_path) == []
         return

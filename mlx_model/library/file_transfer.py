@@ -1,7 +1,8 @@
 """Brings one file of the hub onto the disk, through any number of interruptions.
 
 What has arrived is appended to a file that outlives the program; only its length says where to go
-on. Whether the bytes are right is checked at the end, against the hub's hash.
+on. Whether the bytes are right is checked at the end, against the hub's hash. Plain HTTP with
+ranges, whatever storage the hub keeps a file in: it bridges those with a protocol of their own.
 """
 
 import hashlib

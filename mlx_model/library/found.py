@@ -13,6 +13,7 @@ from typing import Literal
 from mlx_model.config import load_config
 from mlx_model.errors import CheckpointError
 from mlx_model.library.hub_cache import default_cache
+from mlx_model.library.lm_studio import lm_studio_folders
 from mlx_model.library.memory_needs import MemoryNeeds, memory_needs
 from mlx_model.library.own_models import own_models_folder
 from mlx_model.tensor_files import find_tensors
@@ -23,7 +24,6 @@ Source = Literal["hub", "own", "lm_studio", "folder"]
 
 # Of a folder in the hub's cache.
 REPOSITORY_PREFIX = "models--"
-_LM_STUDIO_FOLDERS = (".lmstudio/models", ".cache/lm-studio/models")
 _FAMILY = "qwen3_5"
 
 
@@ -67,7 +67,7 @@ def find_models(
         ("own", _children(own_folder or own_models_folder())),
         ("hub", _snapshots(hub_cache or default_cache())),
     ]
-    places += [("lm_studio", _lm_studio(home / place)) for place in _LM_STUDIO_FOLDERS]
+    places += [("lm_studio", _lm_studio(folder)) for folder in lm_studio_folders(home)]
     places += [("folder", [(folder.name, folder)]) for folder in folders]
     found: dict[Path, FoundModel] = {}
     for source, candidates in places:

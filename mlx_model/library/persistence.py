@@ -59,7 +59,7 @@ class Patience:
     arrives starts the count again.
     """
 
-    stall_s: float = 15.0
+    stall_s: float = 10.0
     first_wait_s: float = 1.0
     longest_wait_s: float = 30.0
     tries: int = 12

@@ -66,6 +66,18 @@ def test_every_place_is_looked_into(tmp_path: Path) -> None:
     assert all(model.problem is None and model.is_ours for model in found.values())
 
 
+def test_lm_studio_may_keep_its_models_elsewhere(tmp_path: Path) -> None:
+    home, studio, chosen = tmp_path / "home", tmp_path / "studio", tmp_path / "disk" / "models"
+    put_model(studio / "models" / "p" / "A")
+    put_model(chosen / "p" / "B")
+    home.mkdir()
+    (home / ".lmstudio-home-pointer").write_text(f"{studio}\n")
+    (studio / "settings.json").write_text(json.dumps({"downloadsFolder": str(chosen)}))
+    assert set(found_in(tmp_path)) == {"p/A", "p/B"}
+    (studio / "settings.json").write_text("oops")
+    assert set(found_in(tmp_path)) == {"p/A"}
+
+
 def test_what_is_told_of_a_model() -> None:
     model = look_at(DEMO)
     config = load_config(DEMO)

@@ -1,13 +1,14 @@
 """From the hub to a model that loads: raw with a conversion, or ready."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlx_model.config import load_config
 from mlx_model.errors import FiresideError
-from mlx_model.library.catalogue import catalogue_model
+from mlx_model.library.catalogue import StoredWeights, catalogue_model
 from mlx_model.library.conversion import ConversionError, convert_apart
 from mlx_model.library.download_events import DownloadEvent, DownloadFinished, DownloadProgress
 from mlx_model.library.model_download import converted_folder, get_model
@@ -17,7 +18,13 @@ from tests.hub_server.faults import Fault
 from tests.hub_server.repository import Repository
 from tests.hub_server.server import HubServer
 from tests.mlx_model.goldens import copy_checkpoint
-from tests.mlx_model.library.small_hub import DEMO, REPOSITORY, hub_at, small_repository
+from tests.mlx_model.library.small_hub import (
+    DEMO,
+    REPOSITORY,
+    WEIGHTS,
+    hub_at,
+    small_repository,
+)
 
 MODEL = catalogue_model("0.8B")
 
@@ -102,6 +109,17 @@ def test_a_stop_while_it_downloads_does_not_convert(own: Path, tmp_path: Path) -
             stop.set()
     assert folder_of(events) is None
     assert not own.exists()
+
+
+def test_room_for_the_conversion_is_looked_for_before_the_download(
+    own: Path, tmp_path: Path
+) -> None:
+    huge = replace(MODEL, converted=StoredWeights(9 * 10**15, 4.5))
+    with HubServer({REPOSITORY: small_repository()}) as server:
+        hub = hub_at(server, tmp_path / "cache")
+        with pytest.raises(DownloadError, match=r"needs 9000000\.\d GB more"):
+            list(get_model(huge, hub, threading.Event(), own_folder=own))
+        assert not server.body_requests(WEIGHTS)
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -64,13 +64,13 @@ def list_repository(
         files = {sibling.rfilename: _file(sibling) for sibling in siblings}
         commit = str(info.sha)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise OddAnswerError("the list of files is none") from error
+        raise OddAnswerError("no list of files") from error
     digests = {file.name: _SHA1 if file.in_git else _SHA256 for file in files.values()}
     # They become file names in the cache.
     if not _SHA1.fullmatch(commit) or any(
         not pattern.fullmatch(files[name].digest) for name, pattern in digests.items()
     ):
-        raise OddAnswerError("the list of files is none")
+        raise OddAnswerError("no list of files")
     return Listing(repository, commit, files)
 
 

@@ -176,7 +176,7 @@ class Persistence:
                 return "The hub asks to wait because of too many requests"
             return f"The hub has a problem of its own (answer {status})"
         if isinstance(error, OddAnswerError):
-            return f"Something answered in the hub's place, or wrongly: {error}"
+            return f"Something answered in the hub's place, a sign-in page perhaps: {error}"
         if isinstance(error, httpx2.TimeoutException):
             return "Nothing arrives from the hub"
         if isinstance(error, httpx2.ConnectError | httpx2.ProxyError):

@@ -277,6 +277,24 @@ def test_an_answer_with_another_range_spoils_nothing(
     assert not [t for t in troubles(events) if "wrong bytes" in t.text]
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "words"),
+    [
+        ("api", REPOSITORY, "a sign-in page perhaps: no list of files."),
+        ("body", WEIGHTS, f"a sign-in page perhaps: 7 bytes instead of {SIZE}."),
+    ],
+)
+def test_a_page_in_the_hubs_place_is_not_taken_for_a_file(
+    place: str, name: str, words: str, hub: Hub, server: HubServer
+) -> None:
+    server.faults.add(Fault("status", place, name, status=200))  # type: ignore[arg-type]
+    folder, events = fetched(hub)
+    assert contents(folder) == FILES
+    assert [trouble.text for trouble in troubles(events)] == [
+        f"Something answered in the hub's place, {words}"
+    ]
+
+
 def test_cancelling_frees_what_has_arrived(hub: Hub, server: HubServer) -> None:
     stopped_in_the_weights(hub, server, 200_000)
     assert discard_download(REPOSITORY, hub) == 200_000

@@ -274,15 +274,18 @@ class _Check:
     def _look_and_answer(self) -> dict[str, float]:
         """What it finds likely after picture and clip; judges what it goes on to say."""
         engine, cancel = self._engine, self._cancel
-        parts: list[Part] = [TextPart(QUESTION)]
-        if engine.model.config.vision is not None:
-            parts = [ImagePart(PICTURE), VideoPart(CLIP), *parts]
+        parts: list[Part] = []
+        if engine.processor.picture_settings is not None:
+            parts.append(ImagePart(PICTURE))
+        if engine.processor.clip_settings is not None:
+            parts.append(VideoPart(CLIP))
+        parts.append(TextPart(QUESTION))
         request = ReplyRequest((Message("user", tuple(parts)),), _SETTINGS)
         media = _there(read_media(engine.processor, request.messages, _SETTINGS, cancel))
         prompt = write_prompt(engine.processor, request, media, thinking=False)
         looking = encode(engine.model, media, engine.limits.vision_piece_work, cancel)
         embeddings = _result(looking)
-        if media.image_grids:
+        if len(parts) > 1:
             self._need_finite(_there(embeddings), "what it sees in a picture and a clip")
         self._step()
         cache = engine.model.make_cache()

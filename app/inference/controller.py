@@ -92,6 +92,7 @@ class ReplyController(QObject):
         super().__init__(parent)
         self._model_state: Literal["closed", "loading", "open"] = "closed"
         self._opening: OpenJob | None = None
+        self._opening_progress = opening_progress("loading", 0, 0)
         self._reply: IncomingReply | None = None
         self._replies_begun = 0
         self._told_state: State = "closed"
@@ -146,6 +147,7 @@ class ReplyController(QObject):
         """
         self._model_state = "loading"
         self._opening = OpenJob(folder, anyway)
+        self._opening_progress = opening_progress("loading", 0, 0)
         self._open_requested.emit(self._opening)
         self._tell_state()
 
@@ -164,7 +166,7 @@ class ReplyController(QObject):
         self._reply = IncomingReply(job, name_of_what_is_looked_at(turns[-1].question.attachments))
         self.reply_started.emit()
         if self._model_state == "loading":
-            self.progress_changed.emit(*opening_progress("loading", 0, 0))
+            self.progress_changed.emit(*self._opening_progress)
         self._reply_requested.emit(job)
         self._tell_state()
 
@@ -203,10 +205,10 @@ class ReplyController(QObject):
         """The worker has come so far with opening a model; a reply that waits says so too."""
         if self._leaving or self._model_state != "loading":
             return
-        sentence, fraction = opening_progress(stage, done, total)
-        self.opening_progressed.emit(sentence, fraction)
+        self._opening_progress = opening_progress(stage, done, total)
+        self.opening_progressed.emit(*self._opening_progress)
         if self._reply is not None:
-            self.progress_changed.emit(sentence, fraction)
+            self.progress_changed.emit(*self._opening_progress)
 
     @Slot(object, str)
     def on_model_too_large(self, folder: Path, sentence: str) -> None:

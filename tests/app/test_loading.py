@@ -46,6 +46,7 @@ class SlowModel:
         self.there = threading.Event()
 
     def open(self, job: OpenJob, on_progress: OnOpening) -> ReplyEngine:
+        on_progress("checking", 2, 5)
         assert self.there.wait(30)
         if self.error is not None:
             raise self.error
@@ -102,7 +103,8 @@ def test_a_message_waits_for_the_model(loading: Loading, qtbot: QtBot) -> None:
     send(composition, qtbot, "What is this?")
     reply = composition.window.transcript.reply
     assert reply is not None
-    assert "Opening the model" in reply.progress.accessibleName()
+    assert "Checking the model, 40 %" in reply.progress.accessibleName()
+    assert composition.window.header.pill.words == "Checking the model, 40 %"
     model.there.set()
     with qtbot.waitSignal(composition.session.answer_ended) as ended:
         pass

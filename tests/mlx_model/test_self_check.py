@@ -93,6 +93,22 @@ def test_any_good_model_passes(stranger: Path, tmp_path: Path) -> None:
     assert check(Engine.load(stranger), stranger, tmp_path)
 
 
+@pytest.mark.parametrize("left_out", ["all media", "clips"])
+def test_a_model_is_checked_with_what_it_can_look_at(
+    stranger: Path, tmp_path: Path, left_out: str
+) -> None:
+    (stranger / "video_preprocessor_config.json").unlink()
+    if left_out == "all media":
+        config = json.loads((stranger / "config.json").read_text())
+        del config["vision_config"]
+        (stranger / "config.json").write_text(json.dumps(config))
+        weights = mx.load(str(stranger / "model.safetensors"))
+        assert isinstance(weights, dict)
+        kept = {name: array for name, array in weights.items() if ".visual." not in name}
+        mx.save_safetensors(str(stranger / "model.safetensors"), kept, {"format": "mlx"})
+    assert check(Engine.load(stranger), stranger, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -8,7 +8,7 @@ and a fixed chat go through the model. It passes if
 - the model's part of a fixed chat of plain sentences surprises it less than a third as much as it
   would somebody who guesses: below 4.1 nats a token for a real vocabulary, whose guesses cost 12.4.
   A working model stays below 1; one that was converted wrongly is mostly guessing;
-- its answer about picture and clip is text, and not one word over and over;
+- its answer about picture and clip is text, and not the same few words over and over;
 - its predictions are what they were when it first passed, up to rounding;
 - and, for a model that brings `self_check.json` (the demo model), it answers the questions there
   with the words that must be in the answers.
@@ -74,7 +74,8 @@ _LIKELIEST = 64
 # kernel by whole nats.
 _TOLERANCE_NATS = 0.15
 
-_REPETITIVE_TOKENS = 6
+# How often a working model says each token of a short answer, on average, at the very most.
+_REPETITIONS = 6
 
 OnProgress = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -313,8 +314,8 @@ class _Check:
         remedy = "Choose the published model, which Fireside converts itself, or download it again."
         if not text.strip() or "\ufffd" in text:
             raise self._fail("it answers with something that is no text", remedy)
-        if len(answer) >= _REPETITIVE_TOKENS and len(set(answer)) == 1:
-            raise self._fail("it answers with one word over and over", remedy)
+        if len(answer) >= _REPETITIONS * len(set(answer)):
+            raise self._fail("it answers with the same words over and over", remedy)
 
     def _ask(self, question: OwnQuestion) -> None:
         parts: list[Part] = [TextPart(question.question)]

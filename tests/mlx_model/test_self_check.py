@@ -145,7 +145,8 @@ def test_a_model_that_repeats_itself_or_says_nothing_is_refused(
 
     # What a damaged model says is hard to plan; what is made of it is the check's.
     for said, words in (
-        ([word] * 24, "one word over and over"),
+        ([word] * 24, "the same words over and over"),
+        ([word, word + 1] * 12, "the same words over and over"),
         ([], "something that is no text"),
         ([_token_of(engine, b"\xff")], "something that is no text"),
     ):

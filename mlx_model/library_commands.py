@@ -70,11 +70,17 @@ def add_delete(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def _models(options: argparse.Namespace) -> int:
     from mlx_model.library.catalogue import CATALOGUE
+    from mlx_model.library.fit import check_fit
     from mlx_model.library.found import find_models
+    from mlx_model.limits import MachineLimits
 
+    working_set_bytes = MachineLimits.detect().working_set_bytes
     for model in CATALOGUE:
         print(f"{model.name}: {model.good_at}")
         print(f"  {_described(model)}")
+        fit = check_fit(model.memory, working_set_bytes)
+        if fit.verdict != "fits":
+            print(f"  {fit.sentence}")
     here = [found for found in find_models(folders=options.folders) if _is_shown(found)]
     print("On this machine:" if here else "None of them is on this machine yet.")
     for found in here:

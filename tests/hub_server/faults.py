@@ -7,7 +7,9 @@ from typing import Literal
 # api: listing; resolve: asking for a file; body: where the bytes come from (resolve itself for
 # small files, another host for LFS files).
 Place = Literal["api", "resolve", "body"]
-Action = Literal["status", "drop", "cut", "corrupt", "stall", "whole", "shifted", "redirect"]
+Action = Literal[
+    "status", "drop", "cut", "corrupt", "stall", "whole", "shifted", "gzip", "redirect"
+]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Fault:
     stall    send nothing more after `after_bytes` of the body
     whole    ignore the asked range and answer 200 with everything
     shifted  answer with a range that starts one byte too late
+    gzip     send everything compressed, asked or not
     redirect send the client once around before answering; for `resolve`
     """
 

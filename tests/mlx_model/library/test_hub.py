@@ -295,6 +295,14 @@ def test_a_page_in_the_hubs_place_is_not_taken_for_a_file(
     ]
 
 
+@pytest.mark.parametrize("name", ["tokenizer_config.json", WEIGHTS])
+def test_a_compressed_answer_is_unpacked(name: str, hub: Hub, server: HubServer) -> None:
+    server.faults.add(
+        Fault("drop", name=WEIGHTS, after_bytes=100_000), Fault("gzip", name=name, times=2)
+    )
+    assert contents(fetched(hub)[0]) == FILES
+
+
 def test_cancelling_frees_what_has_arrived(hub: Hub, server: HubServer) -> None:
     stopped_in_the_weights(hub, server, 200_000)
     assert discard_download(REPOSITORY, hub) == 200_000

@@ -8,6 +8,7 @@ from huggingface_hub import constants
 
 from mlx_model.__main__ import main
 from mlx_model.library import access_token
+from mlx_model.limits import GIB, MachineLimits
 from tests.hub_server.repository import Repository
 from tests.hub_server.server import HubServer
 from tests.mlx_model.goldens import copy_checkpoint
@@ -70,6 +71,16 @@ def test_the_four_sizes_and_their_figures(command: Command) -> None:
         "  download 9.3 GB, or 3.0 GB ready; 3.2 GB on disk, 5.4 bits a weight; "
         "memory 3.0 GB at 4k, 3.9 GB at 32k, 10.9 GB at 262k tokens"
     ) in lines
+
+
+def test_a_size_that_is_too_large_for_the_machine_says_so(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = MachineLimits.of_memory(8 * GIB, on_gpu=True, recommended_bytes=5 * GIB)
+    monkeypatch.setattr(MachineLimits, "detect", lambda: small)
+    said = command("models")
+    assert said.count("It needs") == 1
+    assert "It needs 6.7 GB of memory for a chat of 4,096 tokens, and 4.0 GB" in said
 
 
 def test_a_folder_that_is_no_model_says_why(command: Command, tmp_path: Path) -> None:

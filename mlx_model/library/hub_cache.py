@@ -76,7 +76,9 @@ class HubCache:
         """Whether nobody else writes the file now, nor will as long as the block lasts."""
         self._locks.mkdir(parents=True, exist_ok=True)
         self.blob(file).parent.mkdir(parents=True, exist_ok=True)
-        lock = WeakFileLock(self._locks / f"{file.digest}.lock", timeout=_LOCK_TRY_S)
+        # huggingface-hub adds a random part to the name of what it is downloading, after a dot.
+        digest = file.digest.partition(".")[0]
+        lock = WeakFileLock(self._locks / f"{digest}.lock", timeout=_LOCK_TRY_S)
         with ExitStack() as stack:
             try:
                 stack.enter_context(lock)

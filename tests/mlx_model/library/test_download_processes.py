@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub.utils import WeakFileLock
 
 from mlx_model.library.download_events import DownloadEvent, DownloadFinished, DownloadProgress
-from mlx_model.library.hub import download_repository
+from mlx_model.library.hub import discard_download, download_repository
 from mlx_model.library.persistence import DownloadError
 from tests.hub_server.faults import Fault
 from tests.hub_server.repository import Content, Repository
@@ -137,6 +137,24 @@ def test_who_finds_a_file_locked_waits_and_can_be_stopped(
                 stop.set()
     assert events[-1] == DownloadFinished(None)
     assert contents(fetched(hub)[0]) == FILES
+
+
+def test_what_huggingface_hub_is_downloading_is_not_discarded(
+    server: HubServer, tmp_path: Path
+) -> None:
+    cache = hub_at(server, tmp_path).cache_of(REPOSITORY)
+    digest = server.repositories[REPOSITORY].files[WEIGHTS].etag
+    # As it names them.
+    arriving = cache.folder / "blobs" / f"{digest}.0f1e2d3c.incomplete"
+    lock = tmp_path / ".locks" / cache.folder.name / f"{digest}.lock"
+    for file in (arriving, lock):
+        file.parent.mkdir(parents=True)
+    arriving.write_bytes(bytes(5000))
+    with WeakFileLock(lock):
+        assert discard_download(REPOSITORY, hub_at(server, tmp_path)) == 0
+    assert arriving.exists()
+    assert discard_download(REPOSITORY, hub_at(server, tmp_path)) == 5000
+    assert not arriving.exists()
 
 
 def test_proxy_and_token_of_the_environment_are_used(terminal: Terminal, server: HubServer) -> None:

@@ -113,12 +113,17 @@ def _load_settings(folder: Path) -> tuple[PixelSettings | None, ClipSettings | N
 
 def _pixel_settings(data: Mapping[str, Any], folder: Path) -> PixelSettings:
     try:
+        # Some converters write the two bounds by themselves.
+        size = data.get("size") or {
+            "shortest_edge": data["min_pixels"],
+            "longest_edge": data["max_pixels"],
+        }
         return PixelSettings(
             patch_size=int(data["patch_size"]),
             temporal_patch_size=int(data["temporal_patch_size"]),
             merge_size=int(data["merge_size"]),
-            min_pixels=int(data["size"]["shortest_edge"]),
-            max_pixels=int(data["size"]["longest_edge"]),
+            min_pixels=int(size["shortest_edge"]),
+            max_pixels=int(size["longest_edge"]),
             mean=tuple(float(mean) for mean in data["image_mean"]),
             std=tuple(float(std) for std in data["image_std"]),
             rescale_factor=float(data.get("rescale_factor", 1 / 255)),

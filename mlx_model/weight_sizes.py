@@ -69,11 +69,11 @@ def bits_a_weight(groups: Iterable[WeightGroup]) -> float:
 
 
 def part_of(name: str) -> Part:
-    """The part of the model that a tensor belongs to."""
-    path = name.split(".")
-    if path[0] == "mtp":
+    """The part of the model that a tensor belongs to, by its name in any known layout."""
+    place = name.split(".")[:3]
+    if "mtp" in place:
         return "draft head"
-    return "vision tower" if "visual" in path else "language model"
+    return "vision tower" if {"visual", "vision_tower"} & set(place) else "language model"
 
 
 def _is_packed(layer: str, tensors: Mapping[str, TensorInfo]) -> bool:

@@ -13,6 +13,8 @@ import pytest
 from mlx_model.config import Packing, load_config
 from mlx_model.convert import convert
 from mlx_model.errors import CheckpointError
+from mlx_model.tensor_files import find_tensors
+from mlx_model.weight_sizes import PARTS, weight_groups
 from mlx_model.weights import load_model
 from tests.mlx_model.goldens import GOLDENS, relative_error
 
@@ -41,6 +43,7 @@ OTHERWISE = {
     "vlm_mixture_4bit": ("language_model.model.layers.1.mlp.shared_expert_gate", Packing(8, 64)),
     "vlm_own_bits": ("language_model.model.layers.1.self_attn.o_proj", Packing(6, 32)),
 }
+ROLES = ("weight", "scales", "biases")
 TOLERANCE = 1e-5
 
 
@@ -85,6 +88,48 @@ def test_they_are_no_source_for_another_conversion(name: str, tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="converted by another program"):
         convert(CONVERTED / name, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_sizes_are_told_part_by_part_whatever_the_names() -> None:
+    own = weight_groups(find_tensors(GOLDENS / "mixture_tied"), None)
+    folder = CONVERTED / "vlm_mixture_4bit"
+    found = weight_groups(find_tensors(folder), load_config(folder).quantization)
+    counts = [
+        {part: sum(group.weights for group in groups if group.part == part) for part in PARTS}
+        for groups in (own, found)
+    ]
+    assert counts[0] == counts[1]
+    assert counts[0]["vision tower"] > 0
+    packed = {group.bits for group in found if group.part == "language model"}
+    assert packed == {None, 4, 8}
+
+
+def test_a_tower_may_be_packed_as_well(tmp_path: Path) -> None:
+    """Older converters did that; ours and today's leave it alone."""
+    folder = CONVERTED / "vlm_tied_4bit"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    plain, packed = (mx.load(str(folder / "model.safetensors")) for _ in range(2))
+    assert isinstance(plain, dict)
+    assert isinstance(packed, dict)
+    for name, array in list(plain.items()):
+        is_matrix = name.endswith(("qkv.weight", "fc1.weight", "fc2.weight", "pos_embed.weight"))
+        if not name.startswith("vision_tower.") or not is_matrix or array.shape[-1] % 32:
+            continue
+        layer = name.removesuffix(".weight")
+        parts = mx.quantize(array, 32, 8)
+        plain[name] = mx.dequantize(*parts, group_size=32, bits=8)
+        packed |= {f"{layer}.{role}": p for role, p in zip(ROLES, parts, strict=True)}
+        config["quantization"][layer] = {"bits": 8, "group_size": 32, "mode": "affine"}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with np.load(folder / "logits.npz") as arrays:
+        media = {key: arrays[key] for key in ("pixel_values", "image_grid_thw")}
+        prompt = arrays["picture"]
+    logits = []
+    for tensors in (plain, packed):
+        mx.save_safetensors(str(tmp_path / "model.safetensors"), tensors)
+        logits.append(load_model(tmp_path)(prompt, **media)[0])
+    assert "vision_tower.pos_embed.scales" in packed
+    assert relative_error(logits[1], logits[0]) < TOLERANCE
 
 
 def test_the_files_are_as_the_converters_leave_them() -> None:

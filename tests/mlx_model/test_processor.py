@@ -176,6 +176,27 @@ def test_both_settings_may_stand_in_one_file(folder: Path, processor: Processor)
     assert loaded.clip_settings == processor.clip_settings
 
 
+def test_the_bounds_may_stand_by_themselves_as_mlx_vlm_writes_them(
+    folder: Path, processor: Processor
+) -> None:
+    both = {}
+    for kind in ("preprocessor", "video_preprocessor"):
+        file = folder / f"{kind}_config.json"
+        settings = json.loads(file.read_text())
+        size = settings.pop("size")
+        settings |= {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
+        both["video_processor" if "video" in kind else "image_processor"] = settings
+        file.unlink()
+    (folder / "processor_config.json").write_text(json.dumps(both))
+    loaded = load_processor(folder)
+    assert loaded.picture_settings == processor.picture_settings
+    assert loaded.clip_settings == processor.clip_settings
+    del both["image_processor"]["max_pixels"]
+    (folder / "processor_config.json").write_text(json.dumps(both))
+    with pytest.raises(CheckpointError, match="max_pixels"):
+        load_processor(folder)
+
+
 def test_the_published_settings_are_read_as_the_reference_reads_them(folder: Path) -> None:
     if not PUBLISHED.is_dir():
         pytest.skip("the published processor settings are not beside the repository")

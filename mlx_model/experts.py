@@ -7,7 +7,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_model.config import ExpertsConfig, TextConfig
-from mlx_model.layers import MLP, Linear, silu
+from mlx_model.layers import MLP, Linear, on_metal, silu
 
 # From so many pairs of token and expert on, sorting them by expert pays: its weights are then read
 # once for all its tokens.
@@ -23,9 +23,12 @@ class ExpertLinear(nn.Module):
 
     def __call__(self, x: mx.array, experts: mx.array, in_order: bool) -> mx.array:
         """Shapes: x [N, 1, inputs]; experts [N], ascending if `in_order` -> [N, 1, outputs]."""
-        return mx.gather_mm(
-            x, self.weight.swapaxes(1, 2), rhs_indices=experts, sorted_indices=in_order
-        )
+        weight = self.weight.swapaxes(1, 2)
+        if not on_metal() and x.dtype != mx.float32:
+            # The CPU backend gathers only in fp32, which is what it computes in unless asked.
+            precise = x.astype(mx.float32), weight.astype(mx.float32)
+            return mx.gather_mm(*precise, rhs_indices=experts).astype(x.dtype)
+        return mx.gather_mm(x, weight, rhs_indices=experts, sorted_indices=in_order)
 
     def to_quantized(
         self,

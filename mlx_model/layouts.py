@@ -5,8 +5,9 @@ one. Works from names and shapes alone: a value never decides anything.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import mlx.core as mx
 
@@ -119,22 +120,27 @@ def _made_of(parameter: str, name: str, info: TensorInfo, config: ModelConfig) -
         turned = _is_turned(parameter, info, config)
         return {parameter: Source((name,), turned=turned)}
     place, role = f"{experts['mlp']}experts.", experts["role"] or "weight"
-    names: Sequence[str] = (name,)
+    names: tuple[str, ...] = (name,)
     if experts["expert"] is not None:
         # All of them belong together; one that is not there is told as missing.
         before, after = name.split(f".{experts['expert']}.{experts['matrix']}_proj")
-        names = [
-            f"{before}.{expert}.{experts['matrix']}_proj{after}"
-            for expert in range(config.text.experts.count)
-        ]
+        names = _of_each_expert(
+            f"{before}.", f".{experts['matrix']}_proj{after}", config.text.experts.count
+        )
         if name not in names:
             return {parameter: Source((name,))}
     if experts["matrix"] == "gate_up":
         return {
-            f"{place}gate_proj.{role}": Source(tuple(names), half=0),
-            f"{place}up_proj.{role}": Source(tuple(names), half=1),
+            f"{place}gate_proj.{role}": Source(names, half=0),
+            f"{place}up_proj.{role}": Source(names, half=1),
         }
-    return {f"{place}{experts['matrix']}_proj.{role}": Source(tuple(names))}
+    return {f"{place}{experts['matrix']}_proj.{role}": Source(names)}
+
+
+@lru_cache(maxsize=8)
+def _of_each_expert(before: str, after: str, count: int) -> tuple[str, ...]:
+    """The names of one matrix of all experts; asked for again with each of them."""
+    return tuple(f"{before}{expert}{after}" for expert in range(count))
 
 
 def _is_shifted(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from mlx_model.config import ExpertsConfig
 from mlx_model.experts import Experts, MixtureOfExperts
-from tests.mlx_model.goldens import golden_model, relative_error
+from tests.mlx_model.goldens import MIXTURES, golden_model, relative_error
 
 
 def mixture(dtype: mx.Dtype = mx.float32) -> MixtureOfExperts:
@@ -43,6 +43,19 @@ def test_shares_of_a_16_bit_model_are_computed_in_fp32() -> None:
     # Half a step of bf16, which has 8 bits; rounding at each step makes it several.
     error = np.abs(np.array(shares.astype(mx.float32)) - expected) / expected
     assert error.max() < 2**-8
+
+
+@pytest.mark.parametrize("variant", MIXTURES)
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16])
+def test_a_16_bit_mixture_stays_in_16_bits(dtype: mx.Dtype, variant: str) -> None:
+    layer = golden_model(variant, dtype=dtype).model.language_model.layers[0].mlp
+    precise = golden_model(variant).model.language_model.layers[0].mlp
+    for count in (1, 50):
+        found, expected = layer(tokens(count).astype(dtype)), precise(tokens(count))
+        assert found.dtype == dtype
+        # Rounding may send a token to another expert, so not by the largest difference.
+        error = mx.abs(found - expected).mean() / mx.abs(expected).mean()
+        assert float(error.item()) < 0.03
 
 
 @pytest.mark.parametrize("packed", [False, True])

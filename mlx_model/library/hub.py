@@ -139,6 +139,8 @@ class _Errand:
         self._extra_bytes = extra_bytes
         self._speed = TransferSpeed()
         self._told_s = -_EVENT_EVERY_S
+        # Until the index is read, nobody knows how much there is to come.
+        self._stage: DownloadStage = "listing"
         self._commit = ""
         self._files: Sequence[HubFile] = ()
         # Digests of the blobs whose bytes have been looked at.
@@ -162,6 +164,7 @@ class _Errand:
         _check_config(first[CONFIG_NAME], self._repository)
         self._files = needed_files(listing, first.get(INDEX_NAME))
         self._check_space()
+        self._stage = "downloading"
         yield from self._get_all()
         yield DownloadFinished(self.cache.link(self._commit, self._files))
 
@@ -215,10 +218,10 @@ class _Errand:
             self._speed.add(max(0, event - length))
             length = event
             if self._is_time():
-                yield self._progress("downloading", file)
+                yield self._progress(self._stage, file)
         if (yield from self._is_right(partial, file)):
             self.cache.publish(file)
-            yield self._progress("downloading", file)
+            yield self._progress(self._stage, file)
             return
         partial.unlink()
         if last_try:

@@ -1,5 +1,6 @@
 """Downloads from a hub on this machine, when all goes well and when things go wrong."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,12 +97,10 @@ def test_progress_never_goes_back_and_ends_at_the_whole(
     monkeypatch.setattr(hub_module, "_EVENT_EVERY_S", 0.0)
     _, events = fetched(hub)
     told = [e for e in events if isinstance(e, DownloadProgress) and e.stage == "downloading"]
-    whole = [
-        event.done_bytes for event in told if event.total_bytes == sum(map(len, FILES.values()))
-    ]
-    assert whole == sorted(whole)
-    assert whole[-1] == sum(map(len, FILES.values()))
-    assert len(whole) > 4
+    done = [event.done_bytes for event in told]
+    assert done == sorted(done)
+    assert len(done) > 4
+    assert {event.total_bytes for event in told} == {sum(map(len, FILES.values()))} == {done[-1]}
     assert any(event.bytes_per_s > 0 and event.seconds_left is not None for event in told)
 
 
@@ -301,6 +300,22 @@ def test_a_compressed_answer_is_unpacked(name: str, hub: Hub, server: HubServer)
         Fault("drop", name=WEIGHTS, after_bytes=100_000), Fault("gzip", name=name, times=2)
     )
     assert contents(fetched(hub)[0]) == FILES
+
+
+def test_on_a_disk_without_links_files_stand_under_their_names(
+    hub: Hub, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    # As on exFAT.
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    folder, _ = fetched(hub)
+    assert contents(folder) == FILES
+    assert not list(hub.cache_of(REPOSITORY).folder.glob("blobs/*"))
+    server.requests.clear()
+    assert contents(fetched(hub)[0]) == FILES
+    assert not [request for request in server.requests if "/api/" not in request.path]
 
 
 def test_cancelling_frees_what_has_arrived(hub: Hub, server: HubServer) -> None:

@@ -41,8 +41,6 @@ class Keychain(KeyringBackend):
 
 @pytest.fixture(autouse=True)
 def keychain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Keychain]:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     before = keyring.get_keyring()
     chain = Keychain()

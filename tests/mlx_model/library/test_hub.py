@@ -49,11 +49,10 @@ def partial(hub: Hub) -> Path:
 
 def stopped_in_the_weights(hub: Hub, server: HubServer, after_bytes: int) -> None:
     """Download until so much of the weights is there, then stop."""
-    server.faults.add(Fault("stall", name=WEIGHTS, after_bytes=after_bytes))
+    server.faults.add(Fault("drop", name=WEIGHTS, after_bytes=after_bytes))
     stop = threading.Event()
-    patient = Hub(hub.endpoint, hub.token, hub.cache, Patience(stall_s=0.2, tries=3))
     events = []
-    for event in download_repository(REPOSITORY, patient, stop):
+    for event in download_repository(REPOSITORY, hub, stop):
         events.append(event)
         if troubles([event]):
             stop.set()
@@ -122,7 +121,7 @@ def test_an_end_without_a_length_is_a_drop_too(hub: Hub, server: HubServer) -> N
 
 
 def test_a_stall_is_cut_off_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
-    hub = Hub(server.endpoint, None, tmp_path, Patience(stall_s=0.2, first_wait_s=0))
+    hub = Hub(server.endpoint, None, tmp_path, Patience(stall_s=1.0, first_wait_s=0))
     server.faults.add(Fault("stall", name=WEIGHTS, after_bytes=123_456))
     folder, events = fetched(hub)
     assert contents(folder) == FILES

@@ -47,9 +47,9 @@ def test_from_the_hub_to_right_answers(tmp_path: Path) -> None:
         again = run_real(hub, tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     for words in (
-        "Download: 0.01 GB in",
+        "Download: 13.1 MB in",
         "Conversion:",
-        "GB resident at most",
+        " MB resident at most",
         "Self-check: passed",
         "A red circle, a blue square and a yellow triangle.",
         "moves to the right",
@@ -96,7 +96,7 @@ def test_the_real_shapes_from_the_hub_to_answers(tmp_path: Path) -> None:
     with HubServer({NAME: Repository.of_folder(tmp_path / "published")}) as hub:
         done = run_real(hub, tmp_path, "--random-weights", "--max-tokens", "8")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Download: 1.7" in done.stdout
+    assert "Download: 1.8 GB in" in done.stdout
 
 
 @pytest.mark.slow

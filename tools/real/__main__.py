@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_model import FiresideError
+from mlx_model.byte_sizes import size_text
 from mlx_model.library.access_token import find_access_token
 from mlx_model.library.catalogue import CATALOGUE, CatalogueModel, catalogue_model
 from mlx_model.library.download_events import (
@@ -33,7 +34,6 @@ from mlx_model.library.model_download import get_model
 from mlx_model.progress_line import ProgressLine
 from tools.real.comparison import compare_logits
 
-GB = 1e9
 _STATUS_USER_ERROR = 2
 # 16-bit weights of these fit into most machines' memory as fp32, where a comparison is sharpest.
 _FP32_SIZES = ("0.8B", "2B")
@@ -84,12 +84,10 @@ def fetch(model: CatalogueModel, hub: Hub) -> Path:
     if fetched.folder is None:
         raise FiresideError("The download was stopped. The same command goes on from there.")
     if fetched.convert_s:
-        print(f"Download: {fetched.downloaded_bytes / GB:.2f} GB in {fetched.download_s:.1f} s")
+        print(f"Download: {size_text(fetched.downloaded_bytes)} in {fetched.download_s:.1f} s")
         # The conversion has been the only process that this one has waited for.
-        print(
-            f"Conversion: {fetched.convert_s:.1f} s, {_children_bytes() / GB:.2f} GB resident "
-            "at most"
-        )
+        resident = size_text(_children_bytes())
+        print(f"Conversion: {fetched.convert_s:.1f} s, {resident} resident at most")
     else:
         print("Download and conversion: were here already")
     print(f"Model: {fetched.folder}")

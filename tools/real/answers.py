@@ -32,10 +32,10 @@ from mlx_model import (
     VideoPart,
     open_engine,
 )
+from mlx_model.byte_sizes import size_text
 from mlx_model.progress_line import ProgressLine
 
 SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
-GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,8 @@ def loaded(folder: Path) -> Engine:
 
 def ask(engine: Engine, sample: Sample, max_tokens: int) -> ReplyStats:
     """Print the question, the answer as it comes, and its figures."""
-    parts = [TextPart(sample.question)] if sample.part is None else []
-    if sample.part is not None:
-        parts = [sample.part, TextPart(sample.question)]  # type: ignore[list-item]
+    parts: list[Part] = [] if sample.part is None else [sample.part]
+    parts.append(TextPart(sample.question))
     request = ReplyRequest((Message("user", tuple(parts)),), ReplySettings(max_tokens=max_tokens))
     print(f"\n{sample.name}: {sample.question}")
     stats = ReplyStats()
@@ -114,7 +113,7 @@ def figures(stats: ReplyStats) -> str:
     return (
         f"read {stats.read_tokens:,} tokens, {stats.prefill_tokens_per_s:,.1f} a second; first "
         f"word after {stats.time_to_first_token_s:.1f} s; wrote {stats.generated_tokens} tokens, "
-        f"{stats.decode_tokens_per_s:.1f} a second; MLX used {stats.peak_memory_bytes / GB:.2f} GB "
+        f"{stats.decode_tokens_per_s:.1f} a second; MLX used {size_text(stats.peak_memory_bytes)} "
         "at most"
     )
 
@@ -142,7 +141,7 @@ def main() -> int:
     except FiresideError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"\nResident memory: {highest_resident_bytes() / GB:.2f} GB at most")
+    print(f"\nResident memory: {size_text(highest_resident_bytes())} at most")
     return 0
 
 

@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
 from mlx_model import self_check
 from mlx_model.check_record import CheckRecords, Predictions
-from mlx_model.companion_files import OWN_QUESTIONS
+from mlx_model.companion_files import OWN_QUESTIONS, OWN_TEXT
+from mlx_model.compare import chat
 from mlx_model.engine import Engine
 from mlx_model.errors import CheckpointError, SelfCheckError
 from mlx_model.self_check import check_once, compare_predictions, differ, has_words
@@ -62,6 +64,11 @@ def shifted_norms(by: float) -> Change:
 
 def turned_convolutions(name: str, array: mx.array) -> mx.array:
     return array[:, :, ::-1] if name.endswith("conv1d.weight") else array
+
+
+def duller(name: str, array: mx.array) -> mx.array:
+    """Softens every prediction without changing which is the likeliest."""
+    return array * 0.4 - 0.6 if name == "model.language_model.norm.weight" else array
 
 
 def none_in_the_tower(name: str, array: mx.array) -> mx.array:
@@ -165,13 +172,30 @@ def _token_of(engine: Engine, byte: bytes) -> int:
     raise AssertionError(f"no token makes {byte!r} a character that is none")
 
 
+def test_what_is_recorded_are_the_surprises_of_the_models_own_words(
+    stranger: Path, tmp_path: Path
+) -> None:
+    turns = (stranger / OWN_TEXT).read_text(encoding="utf-8").strip().split("\n\n")[:7]
+    engine = damaged(stranger, duller)  # the demo model itself is surprised by nothing
+    assert check(engine, stranger, tmp_path)
+    (record,) = (tmp_path / "self-check").iterdir()
+    (said,) = json.loads(record.read_text())["said"].values()
+
+    ids = engine.processor.prompt(chat("\n\n".join(turns))).input_ids
+    rows = np.array(engine.model(ids[None])[0, :, : engine.processor.vocab_size_used])
+    surprises = np.log(np.exp(rows).sum(axis=-1)) - rows[np.arange(ids.size), np.roll(ids, -1)]
+    expected: list[float] = []
+    place = 0
+    for answer in turns[1::2]:
+        words = engine.processor.tokenizer.encode(answer, add_special_tokens=False).ids
+        while list(ids[place : place + len(words)]) != words:
+            place += 1
+        expected += surprises[place - 1 : place - 1 + len(words)].tolist()
+    assert said["surprises"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_predictions_that_changed_are_noticed(stranger: Path, tmp_path: Path) -> None:
     assert check(Engine.load(stranger), stranger, tmp_path)
-
-    def duller(name: str, array: mx.array) -> mx.array:
-        # Softens every prediction without changing which is the likeliest.
-        return array * 0.4 - 0.6 if name == "model.language_model.norm.weight" else array
-
     with pytest.raises(SelfCheckError, match="no longer predicts"):
         check(damaged(stranger, duller), stranger, tmp_path, again=True)
 

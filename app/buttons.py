@@ -1,4 +1,4 @@
-"""Buttons that paint themselves from the theme: round, pill, quiet and folding ones.
+"""Buttons that paint themselves from the theme: round, plain, pill, quiet and folding ones.
 
 They know colours and states (hover, pressed, disabled, keyboard focus), not what they are for.
 """
@@ -24,6 +24,7 @@ from app.theme import (
     FOCUS_WIDTH,
     HOVER,
     PRESSED,
+    RADIUS_CHIP,
     RADIUS_FIELD,
     FontRole,
     blended,
@@ -33,6 +34,8 @@ from app.theme_source import ThemeSource
 
 _FOLD_ROW_PX = 24
 _CARET_PX = 12
+_TEXT_BUTTON_PX = 34
+_TEXT_BUTTON_SIDE_PX = 14
 _KEYBOARD_REASONS = (
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
@@ -236,6 +239,48 @@ class QuietButton(ThemedButton):
             Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
             self.text(),
         )
+
+
+class TextButton(ThemedButton):
+    """A word or two on an outlined ground; `strong` fills it with the accent."""
+
+    def __init__(
+        self, themes: ThemeSource, text: str, *, strong: bool = False, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(themes, text, parent)
+        self._strong = strong
+        self.setText(text)
+
+    def set_label(self, text: str, *, strong: bool) -> None:
+        """Change what the button says, and whether it is what is best done next."""
+        self._strong = strong
+        self.setText(text)
+        self.setAccessibleName(text)
+        self.updateGeometry()
+        self.update()
+
+    def _font(self) -> QFont:
+        return self.themes.theme.font("small", QFont.Weight.Medium)
+
+    def sizeHint(self) -> QSize:
+        width = QFontMetricsF(self._font()).horizontalAdvance(self.text())
+        height = max(_TEXT_BUTTON_PX, round(self.themes.theme.font_px("small") * 2.4))
+        return QSize(
+            round(width) + 2 * _TEXT_BUTTON_SIDE_PX + 2 * FOCUS_WIDTH + 1, height + 2 * FOCUS_WIDTH
+        )
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        colours = self.themes.theme.colours
+        painter = self.begin()
+        if self._strong:
+            fill = self.shaded(colours.accent, colours.text)
+            place = self.paint_ground(painter, RADIUS_CHIP, fill)
+        else:
+            fill = self.shaded(colours.card, colours.text)
+            place = self.paint_ground(painter, RADIUS_CHIP, fill, colours.line)
+        painter.setFont(self._font())
+        painter.setPen(QColor(colours.on_accent if self._strong else colours.text))
+        painter.drawText(place, Qt.AlignmentFlag.AlignCenter, self.text())
 
 
 class FoldButton(ThemedButton):

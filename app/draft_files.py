@@ -136,6 +136,11 @@ class DraftFiles(QObject):
         self._look = None
         self._offer_details()
 
+    def read_again(self) -> None:
+        """Another model looks at the files: what they cost is to be found out anew."""
+        for path in tuple(self._findings):
+            self._inspect(path)
+
     def clear(self) -> None:
         """The files were sent; whoever sent them takes the chips away."""
         self._inspector.forget(self._findings)

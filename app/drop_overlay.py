@@ -8,7 +8,6 @@ from app.theme import RADIUS_CHIP, translucent
 from app.theme_source import ThemeSource
 
 _FRAME_PX = 2
-_WORDS = "Drop to attach"
 
 
 class DropOverlay(QWidget):
@@ -19,11 +18,13 @@ class DropOverlay(QWidget):
         self._themes = themes
         self._covered = parent
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setAccessibleName(_WORDS)
+        self._words = ""
         self.hide()
 
-    def cover(self) -> None:
-        """Show over the whole parent."""
+    def cover(self, words: str) -> None:
+        """Show over the whole parent; `words` say what a drop does."""
+        self._words = words
+        self.setAccessibleName(words)
         self.setGeometry(self._covered.rect())
         self.raise_()
         self.show()
@@ -40,11 +41,11 @@ class DropOverlay(QWidget):
         font = theme.font("transcript", QFont.Weight.Medium)
         painter.setFont(font)
         metrics = QFontMetricsF(font)
-        width, height = metrics.horizontalAdvance(_WORDS) + 40, metrics.height() + 22
+        width, height = metrics.horizontalAdvance(self._words) + 40, metrics.height() + 22
         pill = QRectF(0, 0, width, height)
         pill.moveCenter(QRectF(self.rect()).center())
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(colours.accent))
         painter.drawRoundedRect(pill, height / 2, height / 2)
         painter.setPen(QColor(colours.on_accent))
-        painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, _WORDS)
+        painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, self._words)

@@ -1,8 +1,9 @@
-"""The window: header, conversation or first screen, composer, menus, and drops anywhere on it.
+"""The window: header, chat or models, menus, and drops anywhere on it.
 
 Knows no engine and decides nothing: it tells what the person did and shows what it is told.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -32,6 +33,9 @@ from app.chat.transcript import Transcript
 from app.conversation.detail import DetailChoice, PictureDetail
 from app.conversation.message import Attachment, ChatMessage
 from app.drop_overlay import DropOverlay
+from app.library.model_offer import ModelOffer
+from app.library.models_page import ModelsPage
+from app.model_entry import ModelShelf
 from app.theme import FIRST_SIZE, MINIMUM_SIZE
 from app.theme_source import ThemeSource
 from app.theme_style import style_sheet
@@ -43,6 +47,8 @@ _PAGE_STEPS: dict[int, QAbstractSlider.SliderAction] = {
     Qt.Key.Key_PageUp: QAbstractSlider.SliderAction.SliderPageStepSub,
     Qt.Key.Key_PageDown: QAbstractSlider.SliderAction.SliderPageStepAdd,
 }
+# By whether the models are in view.
+_DROP_WORDS = {False: "Drop to attach", True: "Drop to add a model"}
 # Longer than any header is wide; a pasted book is no title for a window.
 _TITLE_LENGTH = 200
 _MEDIA_PATTERNS = (
@@ -65,6 +71,9 @@ class MainWindow(QMainWindow):
         attachment_removed(object): the Path of a chip that was removed.
         suggestion_chosen(str): "picture" or "clip" on the first screen.
         regenerate_requested(): another answer to the last question.
+        model_commanded(str, str): what is to be done with a model, and its key; see ModelsPage.
+        models_shown(): the models have come into view.
+        folders_offered(object): list of Path that may hold a model.
     """
 
     message_submitted = Signal(str, object, bool)
@@ -76,6 +85,9 @@ class MainWindow(QMainWindow):
     attachment_removed = Signal(object)
     suggestion_chosen = Signal(str)
     regenerate_requested = Signal()
+    model_commanded = Signal(str, str)
+    models_shown = Signal()
+    folders_offered = Signal(object)
 
     def __init__(self, themes: ThemeSource) -> None:
         super().__init__()
@@ -89,14 +101,14 @@ class MainWindow(QMainWindow):
         self._pages = QStackedWidget()
         self._pages.addWidget(self.first_screen)
         self._pages.addWidget(self.transcript)
-        page = QWidget()
+        self.models_page = ModelsPage(themes)
+        self.model_offer = ModelOffer(themes)
+        self.first_screen.set_offer(self.model_offer)
+        self._places = QStackedWidget()
+        self._places.addWidget(_column([self._pages, self.composer], self._pages))
+        self._places.addWidget(self.models_page)
+        page = _column([self.header, self._places], self._places)
         page.setObjectName("page")
-        column = QVBoxLayout(page)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.header)
-        column.addWidget(self._pages, 1)
-        column.addWidget(self.composer)
         self.setCentralWidget(page)
         self.actions_menu = WindowActions(self, themes)
         if not NATIVE_MENU_BAR:
@@ -115,7 +127,15 @@ class MainWindow(QMainWindow):
         self.actions_menu.new_chat_chosen.connect(self.new_chat_requested)
         self.actions_menu.attach_chosen.connect(self.on_attach_requested)
         self.actions_menu.stop_chosen.connect(self.stop_requested)
-        self.actions_menu.paste_outside.connect(self.composer.draft.paste)
+        self.actions_menu.paste_outside.connect(self.on_pasted_outside)
+        self.actions_menu.models_chosen.connect(self.show_models)
+        self.actions_menu.back_chosen.connect(self.on_back_chosen)
+        self.header.models_requested.connect(self.show_models)
+        self.header.back_requested.connect(self.show_chat)
+        self.models_page.commanded.connect(self.model_commanded)
+        self.models_page.folders_offered.connect(self.folders_offered)
+        self.model_offer.commanded.connect(self.model_commanded)
+        self.model_offer.models_requested.connect(self.show_models)
         self.composer.send_requested.connect(self.message_submitted)
         self.composer.stop_requested.connect(self.stop_requested)
         self.composer.detail_pill.detail_chosen.connect(self.detail_chosen)
@@ -130,8 +150,46 @@ class MainWindow(QMainWindow):
 
     def set_model_label(self, name: str, note: str) -> None:
         """Which model answers, always in view: "Demo model", "coloured shapes only"."""
-        self.header.pill.show_model(name, note)
-        self.header.resizeEvent(QResizeEvent(self.header.size(), self.header.size()))
+        self.header.show_model(name, note)
+
+    @property
+    def shows_models(self) -> bool:
+        """Whether the models are in view, not the chat."""
+        return self._places.currentWidget() is self.models_page
+
+    @Slot()
+    def show_models(self) -> None:
+        """Turn to the models."""
+        if not self.shows_models:
+            self._turn_to(self.models_page)
+            self.models_page.setFocus()
+            self.models_shown.emit()
+
+    @Slot()
+    def show_chat(self) -> None:
+        """Turn back to the chat."""
+        if self.shows_models:
+            self.models_page.close_questions()
+            self._turn_to(self._places.widget(0))
+            self.composer.draft.setFocus()
+
+    @Slot(str)
+    def show_model_card(self, key: str) -> None:
+        """Turn to the models, and to one of them."""
+        self.show_models()
+        self.models_page.point_to(key)
+
+    def _turn_to(self, place: QWidget) -> None:
+        self._places.setCurrentWidget(place)
+        self.header.set_above_models(self.shows_models)
+        self.actions_menu.set_above_models(self.shows_models)
+
+    def set_shelf(self, shelf: ModelShelf) -> None:
+        """Which models there are, and how they are doing."""
+        self.models_page.show_shelf(shelf)
+        self.header.show_machine(shelf.machine, shelf.budget)
+        self.model_offer.show_shelf(shelf)
+        self.first_screen.on_offer_changed()
 
     def set_chat_title(self, title: str) -> None:
         """What the chat is about, in the header and as the window's title."""
@@ -186,11 +244,11 @@ class MainWindow(QMainWindow):
     def set_busy(self, is_busy: bool) -> None:
         """Whether a reply is being written: Stop takes the place of Send."""
         self.composer.set_busy(is_busy)
-        self.actions_menu.stop.setEnabled(is_busy)
+        self.actions_menu.set_can_stop(is_busy)
 
     def set_waiting(self, is_waiting: bool) -> None:
         """Whether a message goes out by itself in a moment; Esc keeps it back."""
-        self.actions_menu.stop.setEnabled(is_waiting)
+        self.actions_menu.set_can_stop(is_waiting)
 
     def add_user_message(self, message: ChatMessage, thumbnails: dict[Path, list[QImage]]) -> None:
         """Add a question; the first one names the chat."""
@@ -249,8 +307,21 @@ class MainWindow(QMainWindow):
         self.setStyleSheet(style_sheet(self._themes.theme))
 
     @Slot()
+    def on_back_chosen(self) -> None:
+        """Esc above the models: a question on a card goes first."""
+        if not self.models_page.close_questions():
+            self.show_chat()
+
+    @Slot()
+    def on_pasted_outside(self) -> None:
+        """Paste, while no field has the focus."""
+        if not self.shows_models:
+            self.composer.draft.paste()
+
+    @Slot()
     def on_attach_requested(self) -> None:
         """Let the person pick files."""
+        self.show_chat()
         names, _ = QFileDialog.getOpenFileNames(
             self,
             "Attach pictures or clips",
@@ -263,7 +334,10 @@ class MainWindow(QMainWindow):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         # Keys that nobody else wanted: pages scroll the conversation, letters go into the draft.
         if event.key() in _PAGE_STEPS:
-            self.transcript.verticalScrollBar().triggerAction(_PAGE_STEPS[event.key()])
+            scrolled = self.models_page if self.shows_models else self.transcript
+            scrolled.verticalScrollBar().triggerAction(_PAGE_STEPS[event.key()])
+        elif self.shows_models:
+            super().keyPressEvent(event)
         elif event.text().isprintable() and event.text() and not event.modifiers() & _COMMAND:
             self.composer.draft.setFocus()
             self.composer.draft.insertPlainText(event.text())
@@ -274,7 +348,9 @@ class MainWindow(QMainWindow):
         if local_files(event.mimeData()):
             event.setDropAction(Qt.DropAction.CopyAction)
             event.accept()
-            self.drop_overlay.cover()
+            self.drop_overlay.cover(_DROP_WORDS[self.shows_models])
+        elif self.shows_models:
+            return
         elif event.mimeData().hasText() and not event.mimeData().hasUrls():
             event.acceptProposedAction()
 
@@ -290,17 +366,32 @@ class MainWindow(QMainWindow):
         if files:
             event.setDropAction(Qt.DropAction.CopyAction)
             event.accept()
-            self.files_offered.emit(files)
+            offered = self.folders_offered if self.shows_models else self.files_offered
+            offered.emit(files)
             self.activateWindow()
+        elif self.shows_models:
+            return
         elif event.mimeData().hasText():
             event.acceptProposedAction()
             self.composer.draft.insertPlainText(event.mimeData().text())
-        self.composer.draft.setFocus()
+        if not self.shows_models:
+            self.composer.draft.setFocus()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if self.drop_overlay.isVisible():
-            self.drop_overlay.cover()
+            self.drop_overlay.cover(_DROP_WORDS[self.shows_models])
+
+
+def _column(widgets: Sequence[QWidget], stretched: QWidget) -> QWidget:
+    """Widgets below one another without any room between; `stretched` takes what is left over."""
+    column = QWidget()
+    layout = QVBoxLayout(column)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(0)
+    for widget in widgets:
+        layout.addWidget(widget, 1 if widget is stretched else 0)
+    return column
 
 
 def _title(message: ChatMessage) -> str:

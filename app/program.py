@@ -17,7 +17,6 @@ from PySide6.QtWidgets import QApplication
 from app.composition import Composition
 from app.interrupts import Interrupts
 from app.log_file import data_folder, start_logging, stop_logging
-from app.resources import DEMO_MODEL_DIR
 from app.terminal.line_reader import LineReader
 from app.terminal.narrator import Narrator
 from app.terminal.terminal_composer import TerminalComposer
@@ -47,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run until the window is closed; returns the exit status."""
     parser = argparse.ArgumentParser(prog="fireside", description="Chat with pictures and clips.")
     parser.add_argument(
-        "--model", type=Path, default=DEMO_MODEL_DIR, help="folder of the model that answers"
+        "--model", type=Path, help="folder of the model that answers, for this time"
     )
     options = parser.parse_args(arguments)
     mode = choose_mode(sys.platform, os.environ, sys.stdin is not None and sys.stdin.isatty())

@@ -17,7 +17,6 @@ from app.draft_files import DraftFiles
 from app.inference.controller import ReplyController
 from app.inference.inspection import Inspection
 from app.inference.inspector import Inspector
-from app.inference.worker import ModelCard
 from app.main_window import MainWindow
 
 # Longer than any disk takes that is awake, shorter than anybody would press Send again.
@@ -42,6 +41,7 @@ class ChatSession(QObject):
         answer_ended(ChatMessage): its answer is complete, was stopped, or broke off.
         attachment_refused(Path, str): a file of the draft cannot be sent; the sentence says why.
         attachments_known(): nothing in the draft is being inspected any more.
+        model_offered(Path): what was taken for a file is a folder with a model.
     """
 
     question_asked = Signal(object)
@@ -49,6 +49,7 @@ class ChatSession(QObject):
     answer_ended = Signal(object)
     attachment_refused = Signal(object, str)
     attachments_known = Signal()
+    model_offered = Signal(object)
 
     def __init__(
         self,
@@ -119,6 +120,11 @@ class ChatSession(QObject):
             if suggestion.path == path and found.thumbnail is not None:
                 images = list(found.filmstrip) or [found.thumbnail]
                 self._window.set_suggestion(kind, suggestion.question, images)
+        if found.is_model and path in self._files.paths:
+            self._files.remove(path)
+            self._window.remove_chip(path)
+            self.model_offered.emit(path)
+            return
         self._files.take(path, found)
 
     @Slot()
@@ -201,21 +207,10 @@ class ChatSession(QObject):
             self._window.set_draft(suggestion.question)
             self._window.composer.on_send_pressed()
 
-    @Slot(str, float)
-    def on_opening_progressed(self, sentence: str, fraction: float) -> None:
-        """A model is being loaded, or checked before anybody is told what it says."""
-        self._window.set_model_label(sentence, "")
-
-    @Slot(object)
-    def on_model_opened(self, card: ModelCard) -> None:
-        """A model is ready."""
-        self._window.set_model_label(card.name, card.note)
-
-    @Slot(str)
-    def on_model_failed(self, sentence: str) -> None:
-        """The model could not be loaded."""
-        self._window.set_model_label("No model", "")
-        self._window.set_status(sentence)
+    @Slot()
+    def on_model_changed(self) -> None:
+        """Another model answers from now on: its counts of tokens are others."""
+        self._files.read_again()
 
     @Slot(str, float)
     def on_progress_changed(self, sentence: str, fraction: float) -> None:

@@ -53,6 +53,12 @@ QTextBrowser, QPlainTextEdit {{ background: transparent; border: none; padding: 
 QLabel {{ color: {colours.text}; background: transparent; }}
 QLabel[tone="dim"] {{ color: {colours.dim}; }}
 QLabel[tone="warn"] {{ color: {colours.warn}; }}
+QLabel[tone="ok"] {{ color: {colours.ok}; }}
+QLineEdit {{
+    background: {colours.page}; border: 1px solid {colours.line}; border-radius: {RADIUS_FIELD}px;
+    padding: 6px 8px;
+}}
+QLineEdit:focus {{ border-color: {colours.accent}; }}
 QToolTip {{
     background: {colours.card}; color: {colours.text}; border: 1px solid {colours.line};
     padding: 4px 6px;

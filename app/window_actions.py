@@ -27,13 +27,16 @@ class WindowActions(QObject):
     """Builds the menus of one window.
 
     Signals:
-        new_chat_chosen(), attach_chosen(), stop_chosen(): the menu item or its shortcut.
+        new_chat_chosen(), attach_chosen(), stop_chosen(), models_chosen(), back_chosen(): the menu
+            item or its shortcut.
         paste_outside(): Paste, while no text field has the focus.
     """
 
     new_chat_chosen = Signal()
     attach_chosen = Signal()
     stop_chosen = Signal()
+    models_chosen = Signal()
+    back_chosen = Signal()
     paste_outside = Signal()
 
     def __init__(self, window: QMainWindow, themes: ThemeSource) -> None:
@@ -47,8 +50,29 @@ class WindowActions(QObject):
         self.attach.triggered.connect(self.attach_chosen)
         self.stop = self._action("Stop the answer", Qt.Key.Key_Escape)
         self.stop.triggered.connect(self.stop_chosen)
-        self.stop.setEnabled(False)
+        self.models = self._action("Models…", QKeySequence("Ctrl+Shift+M"))
+        self.models.triggered.connect(self.models_chosen)
+        self.back = self._action("Back to the chat", Qt.Key.Key_Escape)
+        self.back.triggered.connect(self.back_chosen)
+        self._can_stop = False
+        self._above_models = False
+        self._share_escape()
         self._build()
+
+    def set_can_stop(self, can_stop: bool) -> None:
+        """Whether there is an answer to stop, or a message to keep back."""
+        self._can_stop = can_stop
+        self._share_escape()
+
+    def set_above_models(self, above_models: bool) -> None:
+        """Whether the models are shown, which Esc leaves."""
+        self._above_models = above_models
+        self._share_escape()
+
+    def _share_escape(self) -> None:
+        """Two actions want Esc; only one of them may be enabled."""
+        self.back.setEnabled(self._above_models)
+        self.stop.setEnabled(self._can_stop and not self._above_models)
 
     def _build(self) -> None:
         window = self._window
@@ -59,6 +83,8 @@ class WindowActions(QObject):
         leave.triggered.connect(window.close)
         file_menu = QMenu("File", window)
         file_menu.addActions([self.new_chat, self.attach, self.stop])
+        file_menu.addSeparator()
+        file_menu.addActions([self.models, self.back])
         file_menu.addSeparator()
         file_menu.addActions([close, leave])
         menus = [file_menu, self._edit_menu(), self._view_menu()]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_model.cpu_blas import prefer_openblas
 from mlx_model.errors import (
     CheckpointError,
+    DownloadError,
     FiresideError,
     MediaError,
     PromptError,
@@ -62,11 +63,12 @@ if TYPE_CHECKING:
         DownloadProgress,
         DownloadTrouble,
     )
+    from mlx_model.library.fit import Fit, check_fit
     from mlx_model.library.found import FoundModel, find_models, look_at
     from mlx_model.library.hub import Hub, discard_download, download_repository, unfinished_bytes
     from mlx_model.library.memory_needs import MemoryNeeds
     from mlx_model.library.model_download import converted_folder, get_model
-    from mlx_model.library.persistence import DownloadError
+    from mlx_model.library.persistence import Patience
     from mlx_model.library.removal import RemovalError, delete_model, freed_bytes
     from mlx_model.limits import MachineLimits
     from mlx_model.media import (
@@ -88,12 +90,12 @@ _MODULE_OF = {
     "CATALOGUE": "library.catalogue",
     "CatalogueModel": "library.catalogue",
     "ConversionError": "library.conversion",
-    "DownloadError": "library.persistence",
     "DownloadEvent": "library.download_events",
     "DownloadFinished": "library.download_events",
     "DownloadProgress": "library.download_events",
     "DownloadTrouble": "library.download_events",
     "Engine": "engine",
+    "Fit": "library.fit",
     "FoundModel": "library.found",
     "Hub": "library.hub",
     "ImageInfo": "media",
@@ -102,12 +104,14 @@ _MODULE_OF = {
     "MachineLimits": "limits",
     "MemoryNeeds": "library.memory_needs",
     "Opened": "opening",
+    "Patience": "library.persistence",
     "Processor": "processor",
     "RemovalError": "library.removal",
     "SampledVideo": "media",
     "StoredWeights": "library.catalogue",
     "VideoInfo": "media",
     "catalogue_model": "library.catalogue",
+    "check_fit": "library.fit",
     "converted_folder": "library.model_download",
     "delete_model": "library.removal",
     "discard_download": "library.hub",
@@ -146,6 +150,7 @@ __all__ = [
     "FinishReason",
     "Finished",
     "FiresideError",
+    "Fit",
     "FoundModel",
     "Hub",
     "ImageInfo",
@@ -159,6 +164,7 @@ __all__ = [
     "Notice",
     "Opened",
     "Part",
+    "Patience",
     "Processor",
     "Progress",
     "PromptError",
@@ -176,6 +182,7 @@ __all__ = [
     "VideoInfo",
     "VideoPart",
     "catalogue_model",
+    "check_fit",
     "converted_folder",
     "delete_model",
     "discard_download",

@@ -23,3 +23,14 @@ class MediaError(FiresideError):
 
 class PromptError(FiresideError):
     """A conversation that the model's chat template refuses."""
+
+
+class DownloadError(FiresideError):
+    """A download that cannot go on; says what to do.
+
+    `token_helps` is True where it may go on with an access token, or with another one.
+    """
+
+    def __init__(self, sentence: str, token_helps: bool = False) -> None:
+        super().__init__(sentence)
+        self.token_helps = token_helps

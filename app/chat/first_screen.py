@@ -28,6 +28,7 @@ _CARD_WIDTH_PX = 216
 _CARD_PADDING_PX = 13
 _PICTURE_PX = 96
 _CARD_GAP_PX = 10
+_OFFER_GAP_PX = 20
 _LINE_WIDTH_PX = 446
 _COMPUTER = "Mac" if sys.platform == "darwin" else "computer"
 _WORDS = (f"Pictures and clips are read on this {_COMPUTER}.", "Nothing leaves it.")
@@ -118,8 +119,21 @@ class SampleCard(ThemedButton):
         )
 
 
+class OfferCard(QWidget):
+    """What may stand below the cards."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to offer."""
+        raise NotImplementedError
+
+    def fit_into(self, width: int, room_px: int) -> int:
+        """Leave away what `room_px` has no room for at that width; returns the height taken."""
+        raise NotImplementedError
+
+
 class FirstScreen(QWidget):
-    """Title, one line, two cards.
+    """Title, one line, two cards, and below them an offer where there is one.
 
     Signals:
         suggestion_chosen(str): "picture" or "clip".
@@ -142,12 +156,24 @@ class FirstScreen(QWidget):
         self.clip_card = SampleCard(themes, "Try a clip", self)
         self.clip_card.show_sample("Which way does the shape move?", [])
         self.clip_card.clicked.connect(self.on_clip_clicked)
+        self._offer: OfferCard | None = None
         themes.changed.connect(self.on_theme_changed)
 
     def set_suggestion(self, kind: str, question: str, images: list[QImage]) -> None:
         """Show the real sample on the card of `kind` ("picture" or "clip")."""
         card = self.picture_card if kind == "picture" else self.clip_card
         card.show_sample(question, images)
+
+    def set_offer(self, offer: OfferCard) -> None:
+        """What stands below the cards while it is due."""
+        offer.setParent(self)
+        self._offer = offer
+        self.on_offer_changed()
+
+    @Slot()
+    def on_offer_changed(self) -> None:
+        """There is something else to offer, or nothing any more."""
+        self._lay_out()
 
     @Slot()
     def on_picture_clicked(self) -> None:
@@ -174,17 +200,30 @@ class FirstScreen(QWidget):
         self.line.setText((" " if in_one_line else "\n").join(_WORDS))
         line = self.line.heightForWidth(text_width)
         cards = self.picture_card.sizeHint()
+        card_width = min(cards.width(), (width - _CARD_GAP_PX) // 2)
+        cards_width = 2 * card_width + _CARD_GAP_PX
         total = title + 16 + line + 24 + cards.height()
-        top = max(SIDE_MARGIN, round((self.height() - total) * 0.36))
+        offer_height = 0
+        if self._offer is not None and self._offer.is_due:
+            room = self.height() - total - _OFFER_GAP_PX - 2 * _CARD_GAP_PX
+            offer_height = self._offer.fit_into(cards_width - 2 * FOCUS_WIDTH, room)
+            total += _OFFER_GAP_PX + offer_height
+        top = min(SIDE_MARGIN, max(0, self.height() - total))
+        top = max(top, round((self.height() - total) * 0.36))
         self.title.setGeometry((self.width() - min(width, 640)) // 2, top, min(width, 640), title)
         top += title + 16
         self.line.setGeometry((self.width() - text_width) // 2, top, text_width, line)
         top += line + 24
-        card_width = min(cards.width(), (width - _CARD_GAP_PX) // 2)
-        left = (self.width() - 2 * card_width - _CARD_GAP_PX) // 2
+        first_left = left = (self.width() - cards_width) // 2
         for card in (self.picture_card, self.clip_card):
             card.setGeometry(left, top, card_width, cards.height())
             left += card_width + _CARD_GAP_PX
+        if self._offer is not None:
+            top += cards.height() + _OFFER_GAP_PX
+            self._offer.setGeometry(
+                first_left + FOCUS_WIDTH, top, cards_width - 2 * FOCUS_WIDTH, offer_height
+            )
+            self._offer.setVisible(offer_height > 0)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._lay_out()

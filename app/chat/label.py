@@ -9,7 +9,7 @@ from app.theme_source import ThemeSource
 
 
 class ThemedLabel(QLabel):
-    """Plain text in one role; `tone` is "text", "dim" or "warn"."""
+    """Plain text in one role; `tone` is "text", "dim", "warn" or "ok"."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """One line that says what is being done before the first word, with a thin bar."""
 
 from PySide6.QtCore import QRectF, Qt, Slot
-from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from app.theme_source import ThemeSource
@@ -13,11 +13,17 @@ _GAP_PX = 10
 
 
 class ProgressLine(QWidget):
-    """Shows a sentence and, where it is known, the share that is done."""
+    """Shows a sentence and, where it is known, the share that is done.
 
-    def __init__(self, themes: ThemeSource, parent: QWidget | None = None) -> None:
+    The bar is `bar_px` wide, and shorter before the sentence would be cut.
+    """
+
+    def __init__(
+        self, themes: ThemeSource, bar_px: int = _BAR_WIDTH_PX, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._themes = themes
+        self._bar_px = bar_px
         self._sentence = ""
         self._fraction: float | None = None
         themes.changed.connect(self.on_theme_changed)
@@ -28,6 +34,11 @@ class ProgressLine(QWidget):
         self._fraction = fraction
         self.setAccessibleName(sentence)
         self.update()
+
+    @property
+    def fraction(self) -> float | None:
+        """How far the bar is; None where there is no bar."""
+        return self._fraction
 
     @property
     def sentence(self) -> str:
@@ -48,24 +59,32 @@ class ProgressLine(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
+        font = self._font()
+        metrics = QFontMetricsF(font)
         left = 0.0
         radius = _BAR_HEIGHT_PX / 2
         if self._fraction is not None:
+            room = self.width() - metrics.horizontalAdvance(self._sentence) - _GAP_PX - 1
+            width = max(min(float(self._bar_px), room), min(self._bar_px, _BAR_WIDTH_PX))
             top = (self.height() - _BAR_HEIGHT_PX) / 2
-            bar = QRectF(0, top, _BAR_WIDTH_PX, _BAR_HEIGHT_PX)
+            bar = QRectF(0, top, width, _BAR_HEIGHT_PX)
             painter.setBrush(QColor(theme.colours.line))
             painter.drawRoundedRect(bar, radius, radius)
             done = max(0.0, min(1.0, self._fraction))
-            bar.setWidth(max(_BAR_HEIGHT_PX, _BAR_WIDTH_PX * done))
+            bar.setWidth(max(_BAR_HEIGHT_PX, width * done))
             painter.setBrush(QColor(theme.colours.accent))
             painter.drawRoundedRect(bar, radius, radius)
-            left = _BAR_WIDTH_PX + _GAP_PX
-        font = theme.font("small")
-        font.setFeature(font.Tag("tnum"), 1)
+            left = width + _GAP_PX
         painter.setFont(font)
         painter.setPen(QColor(theme.colours.dim))
+        row = QRectF(left, 0, self.width() - left, self.height())
         painter.drawText(
-            QRectF(left, 0, self.width() - left, self.height()),
+            row,
             Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
-            self._sentence,
+            metrics.elidedText(self._sentence, Qt.TextElideMode.ElideRight, row.width()),
         )
+
+    def _font(self) -> QFont:
+        font = self._themes.theme.font("small")
+        font.setFeature(font.Tag("tnum"), 1)
+        return font

@@ -44,7 +44,7 @@ class ReplyMessage(QWidget):
         self.thinking = ThinkingFold(themes, self)
         self.thinking.hide()
         self.thinking.height_changed.connect(self.height_changed)
-        self.progress = ProgressLine(themes, self)
+        self.progress = ProgressLine(themes, parent=self)
         self.progress.show_progress("Reading", None)
         self.view = MarkdownView(themes, self)
         self.problem = ThemedLabel(themes, "base", "warn", parent=self)

@@ -59,7 +59,8 @@ def inspect_file(
         if not cancel.is_set():
             _log.exception("unexpected error while reading %s", path)
         problem = f"“{name}” could not be read. Try to save it again as JPEG, PNG or MP4."
-    return Inspection(replace(attachment, problem=problem), stamp)
+    is_model = (path / "config.json").is_file()
+    return Inspection(replace(attachment, problem=problem), stamp, is_model=is_model)
 
 
 def _inspect_picture(

@@ -28,6 +28,7 @@ from app.inference.worker import (
     ModelCard,
     Opener,
     OpenJob,
+    OpenProblem,
     ReplyJob,
     open_model,
 )
@@ -51,26 +52,24 @@ class ReplyController(QObject):
 
     Signals:
         state_changed(str): "closed", "loading", "idle" or "replying".
-        opening_progressed(str, float): what is being done to open a model, and how much of it is
-            done, from 0 to 1, or -1 when that is not known.
+        opening_progressed(str, str, float): the stage of opening a model, "loading" or "checking",
+            the same in words, and how much of it is done, from 0 to 1, or -1 when not known.
         model_opened(ModelCard): the model is ready to answer.
-        model_too_large(Path, str): it is too large for this machine, unless it is opened `anyway`;
-            `model_failed` follows.
-        model_failed(str): it is not; the sentence says why.
+        model_failed(OpenProblem): it is not.
         reply_started(): a reply was asked for.
         files_left_out(tuple): Paths of earlier questions' files that have gone since.
         progress_changed(str, float): a sentence about the work before the first word, and how
             much of it is done, from 0 to 1, or -1 when that is not known.
         thinking_arrived(str), text_arrived(str): more of the reply.
         reply_finished(ChatMessage): the reply ended, by itself or because it was stopped.
+        machine_measured(int, int): bytes of memory here, and how many of them models may use.
         reply_failed(ChatMessage): it broke off; `problem` says why, `text` is what had arrived.
     """
 
     state_changed = Signal(str)
-    opening_progressed = Signal(str, float)
+    opening_progressed = Signal(str, str, float)
     model_opened = Signal(object)
-    model_too_large = Signal(object, str)
-    model_failed = Signal(str)
+    model_failed = Signal(object)
     reply_started = Signal()
     files_left_out = Signal(object)
     progress_changed = Signal(str, float)
@@ -78,10 +77,12 @@ class ReplyController(QObject):
     text_arrived = Signal(str)
     reply_finished = Signal(object)
     reply_failed = Signal(object)
+    machine_measured = Signal(object, object)
 
     # To the worker, across threads.
     _open_requested = Signal(object)
     _reply_requested = Signal(object)
+    _measure_requested = Signal()
     _close_requested = Signal()
 
     def __init__(
@@ -117,15 +118,16 @@ class ReplyController(QObject):
         self._worker.moveToThread(self._thread)
         self._open_requested.connect(self._worker.open_model)
         self._reply_requested.connect(self._worker.start_reply)
+        self._measure_requested.connect(self._worker.measure_machine)
         self._close_requested.connect(self._worker.close)
         self._worker.opening_progressed.connect(self.on_opening_progressed)
         self._worker.model_opened.connect(self.on_model_opened)
-        self._worker.model_too_large.connect(self.on_model_too_large)
         self._worker.model_failed.connect(self.on_model_failed)
         self._worker.output_waiting.connect(self.on_output_waiting)
         self._worker.files_left_out.connect(self.on_files_left_out)
         self._worker.reply_finished.connect(self.on_reply_finished)
         self._worker.reply_failed.connect(self.on_reply_failed)
+        self._worker.machine_measured.connect(self.machine_measured)
         self._thread.start()
 
     @property
@@ -140,16 +142,24 @@ class ReplyController(QObject):
         """True while a reply was asked for and the model that makes it is still loading."""
         return self._reply is not None and self._model_state == "loading"
 
-    def open_model(self, folder: Path, anyway: bool = False) -> None:
+    def open_model(self, folder: Path, *, anyway: bool = False) -> None:
         """Load the model in `folder`; `model_opened` or `model_failed` follows.
 
-        `anyway` is the person's word that it may be too large for this machine.
+        One that is still loading is given up, and nothing more is told of it. `anyway` opens what
+        is too large for this machine or fails its self-check. A reply that is being written goes
+        on first.
         """
+        if self._opening is not None:
+            self._opening.cancel.set()
         self._model_state = "loading"
         self._opening = OpenJob(folder, anyway)
         self._opening_progress = opening_progress("loading", 0, 0)
         self._open_requested.emit(self._opening)
         self._tell_state()
+
+    def measure_machine(self) -> None:
+        """See how much memory there is; `machine_measured` follows."""
+        self._measure_requested.emit()
 
     def start_reply(self, turns: Sequence[Turn], detail: PictureDetail = "normal") -> None:
         """Ask for the answer to the last of `turns`; while a model loads, the reply waits for it.
@@ -206,32 +216,28 @@ class ReplyController(QObject):
         if self._leaving or self._model_state != "loading":
             return
         self._opening_progress = opening_progress(stage, done, total)
-        self.opening_progressed.emit(*self._opening_progress)
+        self.opening_progressed.emit(stage, *self._opening_progress)
         if self._reply is not None:
             self.progress_changed.emit(*self._opening_progress)
-
-    @Slot(object, str)
-    def on_model_too_large(self, folder: Path, sentence: str) -> None:
-        """The worker will not open a model without the person's word."""
-        if not self._leaving:
-            self.model_too_large.emit(folder, sentence)
 
     @Slot(object)
     def on_model_opened(self, card: ModelCard) -> None:
         """The worker loaded a model; nobody is told any more once the window is leaving."""
-        if self._leaving:
+        if self._leaving or not self._is_wanted(card.folder):
             return
+        self._opening = None
         self._model_state = "open"
         self.model_opened.emit(card)
         self._tell_state()
 
-    @Slot(str)
-    def on_model_failed(self, sentence: str) -> None:
+    @Slot(object)
+    def on_model_failed(self, problem: OpenProblem) -> None:
         """The worker could not load a model."""
-        if self._leaving:
+        if self._leaving or not self._is_wanted(problem.folder):
             return
+        self._opening = None
         self._model_state = "closed"
-        self.model_failed.emit(sentence)
+        self.model_failed.emit(problem)
         self._tell_state()
 
     @Slot()
@@ -289,6 +295,10 @@ class ReplyController(QObject):
         message = self._reply.message(stopped=True)
         self._end_reply()
         self.reply_finished.emit(message)
+
+    def _is_wanted(self, folder: Path) -> bool:
+        """Whether this is the model that was asked for last."""
+        return self._opening is not None and self._opening.folder == folder
 
     def _hand_out(self, reply: IncomingReply, event: Event) -> None:
         reply.take(event)

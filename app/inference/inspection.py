@@ -36,12 +36,14 @@ class Inspection:
     """What was found. `attachment.problem` says why the file cannot be sent.
 
     `thumbnail` is None with a problem; `filmstrip` holds a few frames of a clip in order.
+    `is_model` is True for a folder that has a checkpoint's config.
     """
 
     attachment: Attachment
     stamp: FileStamp | None
     thumbnail: QImage | None = None
     filmstrip: tuple[QImage, ...] = ()
+    is_model: bool = False
 
 
 def counted(

@@ -78,6 +78,13 @@ class Inspector(QObject):
         self._wanted[path] = ticket
         self._pool.start(_InspectionJob(self, path, ticket))
 
+    def use_model(self, folder: Path) -> bool:
+        """Count tokens as the model in `folder` does, from the next file on; False if they are."""
+        if folder == self._processor.folder:
+            return False
+        self._processor = LazyProcessor(folder)
+        return True
+
     def forget(self, paths: Iterable[Path]) -> None:
         """Nobody wants to know about these files any more."""
         for path in paths:
@@ -161,7 +168,7 @@ class LazyProcessor:
     """The processor of a checkpoint folder, loaded by the first thread that needs it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._loaded = False
         self._processor: Processor | None = None
@@ -174,7 +181,7 @@ class LazyProcessor:
                 from mlx_model.processor import load_processor
 
                 try:
-                    self._processor = load_processor(self._folder)
+                    self._processor = load_processor(self.folder)
                 except FiresideError as error:
                     # The window already says so: the engine fails to open the same folder.
                     _log.warning("no token counts: %s", error)

@@ -18,7 +18,7 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from app.conversation.detail import PictureDetail
 from app.inference.requests import reply_settings, without_gone_files
 from app.inference.token_buffer import TokenBuffer
-from mlx_model.errors import FiresideError, TooLargeError
+from mlx_model.errors import FiresideError, SelfCheckError, TooLargeError
 from mlx_model.events import Event, Finished, ReplyStats
 from mlx_model.messages import Message, ReplyRequest
 
@@ -54,11 +54,21 @@ class ReplyEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What the window tells about the model that answers."""
+    """What the window tells about the model that answers, and the folder it is in."""
 
     name: str
     note: str
     is_demo: bool
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class OpenProblem:
+    """Why the model in `folder` was not opened; `can_override` where a person may insist."""
+
+    folder: Path
+    sentence: str
+    can_override: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ class ReplyJob:
 class OpenJob:
     """One model to load: its folder, and the event that gives it up.
 
-    `anyway` is the person's word that it may be too large for this machine.
+    `anyway` opens it although it is too large for this machine or fails its self-check.
     """
 
     folder: Path
@@ -117,23 +127,23 @@ class InferenceWorker(QObject):
     Signals:
         opening_progressed(str, int, int): the stage of opening, what is done of it and in all.
         model_opened(ModelCard): the model is ready to answer.
-        model_too_large(Path, str): it is too large for this machine unless somebody says that it
-            may be opened anyway; `model_failed` follows.
-        model_failed(str): it could not be loaded; the sentence says why.
+        model_failed(OpenProblem): it could not be loaded.
         files_left_out(int, tuple): Paths that the reply with this id does without.
         output_waiting(): the buffer has something to drain; at most once between two drains.
         reply_finished(int, Finished): the reply with this id ended.
         reply_failed(int, str): the reply with this id broke off; the sentence says why.
+        machine_measured(int, int): bytes of memory here, and how many of them models may use.
     """
 
     opening_progressed = Signal(str, int, int)
     model_opened = Signal(object)
-    model_too_large = Signal(object, str)
-    model_failed = Signal(str)
+    model_failed = Signal(object)
     files_left_out = Signal(int, object)
     output_waiting = Signal()
     reply_finished = Signal(int, object)
     reply_failed = Signal(int, str)
+    # Objects: Qt's own whole numbers end at 2 GiB.
+    machine_measured = Signal(object, object)
 
     def __init__(self, buffer: TokenBuffer, opener: Opener = open_model) -> None:
         super().__init__()
@@ -144,21 +154,23 @@ class InferenceWorker(QObject):
 
     @Slot(object)
     def open_model(self, job: OpenJob) -> None:
-        """Load a model in place of the one that is open."""
+        """Load a model in place of the one that is open, unless nobody wants it any more."""
+        if job.cancel.is_set():
+            return
         self._engine = None
         try:
             engine = self._opener(job, self.opening_progressed.emit)
-            card = ModelCard(engine.name, engine.note, engine.is_demo)
+            card = ModelCard(engine.name, engine.note, engine.is_demo, job.folder)
         except Exception as error:  # noqa: BLE001 - a slot has nobody above it to catch anything
-            if job.cancel.is_set():  # nobody wants to know any more
+            if job.cancel.is_set():
                 return
             self._why_no_engine = _sentence(error)
-            if isinstance(error, TooLargeError):
-                self.model_too_large.emit(job.folder, self._why_no_engine)
-            self.model_failed.emit(self._why_no_engine)
+            can_override = isinstance(error, TooLargeError | SelfCheckError) and not job.anyway
+            self.model_failed.emit(OpenProblem(job.folder, self._why_no_engine, can_override))
             return
-        self._engine = engine
-        self.model_opened.emit(card)
+        if not job.cancel.is_set():
+            self._engine = engine
+            self.model_opened.emit(card)
 
     @Slot(object)
     def start_reply(self, job: ReplyJob) -> None:
@@ -175,6 +187,18 @@ class InferenceWorker(QObject):
             self.reply_failed.emit(job.reply_id, _sentence(error))
             return
         self.reply_finished.emit(job.reply_id, finished)
+
+    @Slot()
+    def measure_machine(self) -> None:
+        """See how much memory there is; here because only this thread asks MLX."""
+        from mlx_model import MachineLimits
+
+        try:
+            limits = MachineLimits.detect()
+        except Exception:  # noqa: BLE001 - a slot has nobody above it to catch anything
+            _log.exception("the machine could not be measured")
+            return
+        self.machine_measured.emit(limits.memory_bytes, limits.working_set_bytes)
 
     @Slot()
     def close(self) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Slot
 
 from app.conversation.message import ChatMessage
 from app.inference.controller import ReplyController
-from app.inference.worker import ModelCard
+from app.inference.worker import ModelCard, OpenProblem
 from app.session import ChatSession
 
 _BACK_TO_AN_EMPTY_LINE = "\r\033[2K"
@@ -26,7 +26,7 @@ class Narrator(QObject):
         session.question_asked.connect(self.on_question_asked)
         session.answer_ended.connect(self.on_answer_ended)
         controller.model_opened.connect(self.on_model_opened)
-        controller.model_failed.connect(self.say)
+        controller.model_failed.connect(self.on_model_failed)
         controller.progress_changed.connect(self.on_progress_changed)
         controller.thinking_arrived.connect(self.on_thinking_arrived)
         controller.text_arrived.connect(self.on_text_arrived)
@@ -35,6 +35,11 @@ class Narrator(QObject):
     def on_model_opened(self, card: ModelCard) -> None:
         """Say which model answers."""
         self.say(f"{card.name} ({card.note})" if card.note else card.name)
+
+    @Slot(object)
+    def on_model_failed(self, problem: OpenProblem) -> None:
+        """Say why it does not."""
+        self.say(problem.sentence)
 
     @Slot(str)
     def say(self, line: str) -> None:

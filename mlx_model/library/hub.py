@@ -18,6 +18,7 @@ from huggingface_hub.errors import HFValidationError
 
 from mlx_model.byte_sizes import size_text
 from mlx_model.config import parse_config
+from mlx_model.errors import DownloadError
 from mlx_model.library.download_events import (
     DownloadEvent,
     DownloadFinished,
@@ -38,7 +39,6 @@ from mlx_model.library.hub_listing import (
 )
 from mlx_model.library.persistence import (
     TROUBLES,
-    DownloadError,
     Patience,
     Persistence,
     StoppedError,
@@ -113,8 +113,8 @@ def download_repository(
 
 def unfinished_bytes(repository: str, hub: Hub) -> int:
     """What a download that is not finished has left on the disk."""
-    folder = hub.cache_of(repository).folder / "blobs"
-    return sum(file.stat().st_size for file in folder.glob("*.incomplete"))
+    files = hub.cache_of(repository).unnamed_blobs()
+    return sum(file.stat().st_size for file in files)
 
 
 def discard_download(repository: str, hub: Hub) -> int:
@@ -122,10 +122,7 @@ def discard_download(repository: str, hub: Hub) -> int:
 
     What another program is just writing stays.
     """
-    cache = hub.cache_of(repository)
-    partials = (cache.folder / "blobs").glob("*.incomplete")
-    files = [HubFile(file.name, 0, file.name.removesuffix(".incomplete")) for file in partials]
-    return cache.discard_partial(files)
+    return hub.cache_of(repository).discard_unnamed()
 
 
 class _Errand:

@@ -25,6 +25,7 @@ from huggingface_hub.utils import WeakFileLock
 from mlx_model.library.hub_listing import CONFIG_NAME, HubFile
 
 _BRANCH = "main"
+_PARTIAL_SUFFIX = ".incomplete"
 _LOCK_TRY_S = 0.2
 
 
@@ -48,7 +49,7 @@ class HubCache:
 
     def partial(self, file: HubFile) -> Path:
         """Where bytes go as they arrive. Older versions of huggingface-hub go on from it too."""
-        return self.folder / "blobs" / f"{file.digest}.incomplete"
+        return self.folder / "blobs" / f"{file.digest}{_PARTIAL_SUFFIX}"
 
     def snapshot(self, commit: str) -> Path:
         """The folder with the files under their names."""
@@ -119,17 +120,25 @@ class HubCache:
         else:
             fresh.replace(name)
 
-    def discard_partial(self, files: Sequence[HubFile]) -> int:
-        """Delete what has arrived of unfinished files; returns the bytes that this frees."""
+    def unnamed_blobs(self) -> list[Path]:
+        """What unfinished downloads have left: parts of files, and whole ones that nothing names.
+
+        Blobs get their names when all are there; beside a snapshot they may be anybody's.
+        """
+        blobs = sorted((self.folder / "blobs").glob("*"))
+        if any((self.folder / "snapshots").glob("*/*")):
+            return [blob for blob in blobs if blob.name.endswith(_PARTIAL_SUFFIX)]
+        return blobs
+
+    def discard_unnamed(self) -> int:
+        """Delete what unfinished downloads have left; returns the bytes that this frees."""
         freed = 0
-        for file in files:
-            partial = self.partial(file)
-            if not partial.exists():
-                continue
-            with self.locked(file) as alone:
-                if alone and partial.exists():
-                    freed += partial.stat().st_size
-                    partial.unlink()
+        for blob in self.unnamed_blobs():
+            digest = blob.name.removesuffix(_PARTIAL_SUFFIX)
+            with self.locked(HubFile(blob.name, 0, digest)) as alone:
+                if alone and blob.exists():
+                    freed += blob.stat().st_size
+                    blob.unlink()
         return freed
 
     def free_bytes(self) -> int:

@@ -14,7 +14,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoSibling
 
 from mlx_model.companion_files import COMPANION_PATTERNS
-from mlx_model.library.persistence import DownloadError, OddAnswerError
+from mlx_model.errors import DownloadError
+from mlx_model.library.persistence import OddAnswerError
 
 CONFIG_NAME = "config.json"
 INDEX_NAME = "model.safetensors.index.json"

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlx_model.byte_sizes import size_text
+from mlx_model.errors import DownloadError
 from mlx_model.library.catalogue import CatalogueModel
 from mlx_model.library.conversion import convert_apart
 from mlx_model.library.download_events import DownloadEvent, DownloadFinished
 from mlx_model.library.hub import Hub, download_repository
 from mlx_model.library.hub_cache import existing
 from mlx_model.library.own_models import own_models_folder
-from mlx_model.library.persistence import AbsentError, DownloadError
+from mlx_model.library.persistence import AbsentError
 
 
 def get_model(

@@ -15,17 +15,13 @@ import httpx2
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import parse_ratelimit_headers
 
-from mlx_model.errors import FiresideError
+from mlx_model.errors import DownloadError
 from mlx_model.library.download_events import DownloadTrouble
 
 # Nobody waits longer than this for a server that says when to come back.
 _LONGEST_TOLD_WAIT_S = 3600.0
 _WORTH_A_TRY = frozenset({408, 416, 425, 429})
 _KEPT = "What has arrived is kept: start the download again when the connection is better."
-
-
-class DownloadError(FiresideError):
-    """A download that cannot go on; says what to do."""
 
 
 class AbsentError(DownloadError):
@@ -145,13 +141,15 @@ class Persistence:
             case HTTPStatus.UNAUTHORIZED if self._with_token:
                 return DownloadError(
                     "The hub does not accept the access token. "
-                    "Enter a new one, or remove it if the model is free for everybody."
+                    "Enter a new one, or remove it if the model is free for everybody.",
+                    token_helps=True,
                 )
             case HTTPStatus.UNAUTHORIZED:
                 return AbsentError(
                     f"The hub shows {self._repository} only to people with an access token, or "
                     f"does not have it. Check the name, or make a token at {self._endpoint}"
-                    "/settings/tokens and enter it."
+                    "/settings/tokens and enter it.",
+                    token_helps=True,
                 )
             case HTTPStatus.FORBIDDEN:
                 return DownloadError(

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from app.conversation.conversation import Turn
 from app.conversation.message import Attachment, ChatMessage
 from app.inference.controller import STOP_PATIENCE_MS, ReplyController
-from app.inference.worker import OnOpening, OpenJob
+from app.inference.worker import OnOpening, OpenJob, OpenProblem
 from mlx_model.errors import MediaError, TooLargeError
 from mlx_model.events import Event, Notice, Progress, TextDelta, ThinkingDelta
 from mlx_model.messages import ReplyRequest
@@ -250,7 +250,7 @@ def test_how_far_the_opening_has_come_is_told_to_whoever_waits(qtbot: QtBot) -> 
 
     controller = ReplyController(opener)
     ear = Ear(controller)
-    told: list[tuple[str, float]] = []
+    told: list[tuple[str, str, float]] = []
     controller.opening_progressed.connect(lambda *step: told.append(step))
     controller.open_model(Path("anywhere"))
     qtbot.waitUntil(lambda: bool(told))
@@ -258,8 +258,11 @@ def test_how_far_the_opening_has_come_is_told_to_whoever_waits(qtbot: QtBot) -> 
     asked.set()
     with qtbot.waitSignal(controller.reply_finished):
         pass
-    assert told == [("Opening the model", -1.0), ("Checking the model, 40 %", 0.4)]
-    assert ear.progress == told
+    assert told == [
+        ("loading", "Opening the model", -1.0),
+        ("checking", "Checking the model, 40 %", 0.4),
+    ]
+    assert ear.progress == [step[1:] for step in told]
     assert controller.close(10_000)
 
 
@@ -270,12 +273,32 @@ def test_a_model_that_is_too_large_is_opened_on_the_persons_word(qtbot: QtBot) -
         return ScriptedEngine(lambda request, cancel: iter([finished()]))
 
     controller = ReplyController(opener)
-    refused = [controller.model_too_large, controller.model_failed]
-    with qtbot.waitSignals(refused, order="strict"):
+    with qtbot.waitSignal(controller.model_failed) as failed:
         controller.open_model(Path("large"))
+    assert failed.args == [OpenProblem(Path("large"), "It is too large.", can_override=True)]
     assert controller.state == "closed"
     with qtbot.waitSignal(controller.model_opened):
         controller.open_model(Path("large"), anyway=True)
+    assert controller.close(10_000)
+
+
+def test_the_model_asked_for_last_is_the_one_that_opens(qtbot: QtBot) -> None:
+    began = threading.Event()
+
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        if job.folder == Path("first"):
+            began.set()
+            assert job.cancel.wait(30), "nobody gave it up"
+        return ScriptedEngine(lambda request, cancel: iter([finished()]))
+
+    controller = ReplyController(opener)
+    opened: list[Path] = []
+    controller.model_opened.connect(lambda card: opened.append(card.folder))
+    controller.open_model(Path("first"))
+    assert began.wait(30)
+    controller.open_model(Path("second"))
+    qtbot.waitUntil(lambda: controller.state == "idle")
+    assert opened == [Path("second")]
     assert controller.close(10_000)
 
 
@@ -286,15 +309,16 @@ def test_a_model_that_does_not_load_is_told_in_a_sentence(qtbot: QtBot) -> None:
     controller = ReplyController(opener)
     with qtbot.waitSignal(controller.model_failed) as failed:
         controller.open_model(Path("anywhere"))
-    assert failed.args == ["No model here."]
+    assert failed.args == [OpenProblem(Path("anywhere"), "No model here.")]
     assert controller.state == "closed"
     assert controller.close(10_000)
 
 
 def test_closing_gives_up_the_model_that_is_loading(qapp: object) -> None:
-    given_up = threading.Event()
+    began, given_up = threading.Event(), threading.Event()
 
     def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        began.set()
         if job.cancel.wait(30):
             given_up.set()
             raise RuntimeError("given up")
@@ -303,6 +327,7 @@ def test_closing_gives_up_the_model_that_is_loading(qapp: object) -> None:
     controller = ReplyController(opener)
     controller.open_model(Path("anywhere"))
     controller.start_reply(FIRST)
+    assert began.wait(30)
     assert controller.close(20_000)
     assert given_up.is_set()
 

@@ -14,6 +14,8 @@ from app.inference.worker import (
     ModelCard,
     OnOpening,
     OpenJob,
+    OpenProblem,
+    ReplyEngine,
     ReplyJob,
     open_model,
 )
@@ -44,7 +46,7 @@ def open_worker(script: Script) -> tuple[InferenceWorker, TokenBuffer, Heard]:
     worker = InferenceWorker(buffer, lambda job, on_progress: engine)
     heard = Heard(worker)
     worker.open_model(OpenJob(Path("anywhere")))
-    assert heard.signals == [("opened", ModelCard("Scripted", "for tests", True))]
+    assert heard.signals == [("opened", ModelCard("Scripted", "for tests", True, Path("anywhere")))]
     heard.signals.clear()
     return worker, buffer, heard
 
@@ -128,7 +130,7 @@ def test_a_reply_without_a_model_says_why_there_is_none(qtbot: QtBot) -> None:
     worker.start_reply(ReplyJob(2, MESSAGES))
     assert heard.signals == [
         ("failed", 1, "No model is open yet."),
-        ("not opened", "The folder empty holds no model."),
+        ("not opened", OpenProblem(Path("empty"), "The folder empty holds no model.")),
         ("failed", 2, "The folder empty holds no model."),
     ]
 
@@ -166,11 +168,13 @@ def test_a_job_that_was_stopped_before_its_turn_is_never_read() -> None:
 def test_a_model_that_is_given_up_while_it_loads_is_nothing_to_tell(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    worker = InferenceWorker(TokenBuffer(), open_model)
+    def open_and_give_up(job: OpenJob, on_progress: OnOpening) -> ReplyEngine:
+        job.cancel.set()
+        return open_model(job, on_progress)
+
+    worker = InferenceWorker(TokenBuffer(), open_and_give_up)
     heard = Heard(worker)
-    job = OpenJob(DEMO_MODEL_DIR)
-    job.cancel.set()
-    worker.open_model(job)
+    worker.open_model(OpenJob(DEMO_MODEL_DIR))
     assert heard.signals == []
     assert not caplog.records
 
@@ -183,11 +187,9 @@ def test_a_model_that_is_too_large_is_told_apart_and_opened_on_the_persons_word(
 
     worker = InferenceWorker(TokenBuffer(), opener)
     heard = Heard(worker)
-    refused: list[tuple[Path, str]] = []
-    worker.model_too_large.connect(lambda folder, why: refused.append((folder, why)))
     worker.open_model(OpenJob(Path("large")))
-    assert refused == [(Path("large"), "It is too large.")]
-    assert heard.signals == [("not opened", "It is too large.")]
+    problem = OpenProblem(Path("large"), "It is too large.", can_override=True)
+    assert heard.signals == [("not opened", problem)]
     worker.open_model(OpenJob(Path("large"), anyway=True))
     assert heard.signals[-1][0] == "opened"
 
@@ -207,7 +209,10 @@ def test_a_model_is_checked_before_it_may_answer(
     assert stages[-1] == ("checking", 7, 7)
     (model / "self_check.json").write_text('[{"question": "Hello", "says": ["a teapot"]}]')
     worker.open_model(OpenJob(model))
-    why = str(heard.signals[-1][1])
+    problem = heard.signals[-1][1]
+    assert isinstance(problem, OpenProblem)
+    assert problem.can_override
+    why = problem.sentence
     assert why.startswith("Demo model failed its self-check")
     worker.start_reply(ReplyJob(1, MESSAGES))
     assert heard.signals[-1] == ("failed", 1, why)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QLinearGradient, QPainter
@@ -10,6 +11,7 @@ from PySide6.QtGui import QColor, QImage, QLinearGradient, QPainter
 from app.conversation.detail import DetailChoice
 from app.conversation.message import Attachment, ChatMessage
 from app.main_window import MainWindow
+from app.model_entry import MemoryUse, ModelEntry, ModelShelf, Transfer, WayToGet
 
 SHAPES = Path("/pictures/shapes.png")
 EVENING = Path("/pictures/IMG_2041.heic")
@@ -135,7 +137,7 @@ def first(window: MainWindow) -> None:
 def drop(window: MainWindow) -> None:
     """Files are dragged over the window."""
     ask_about_clip(window)
-    window.drop_overlay.cover()
+    window.drop_overlay.cover("Drop to attach")
 
 
 def chat(window: MainWindow) -> None:
@@ -287,6 +289,136 @@ def folded(window: MainWindow) -> None:
     window.set_status("One question takes up to 100 files; 201 were left out.")
 
 
+def _model(
+    name: str,
+    purpose: str,
+    sizes_gb: tuple[float, float, float],
+    memory_gib: tuple[float, float, float],
+    bits: float,
+    **more: Any,
+) -> ModelEntry:
+    """A model with what it takes to download, convert and use."""
+    raw, converted, ready = (round(size * 1e9) for size in sizes_gb)
+    return ModelEntry(
+        key=more.pop("key", name),
+        name=name,
+        purpose=purpose,
+        ways=(
+            WayToGet("convert", raw, converted, bits),
+            WayToGet("ready", ready, ready, bits),
+        ),
+        memory=tuple(
+            MemoryUse(tokens, round(size * 2**30))
+            for tokens, size in zip((4096, 32768, 262144), memory_gib, strict=True)
+        ),
+        **more,
+    )
+
+
+_BIG = _model(
+    "Qwen3.5-4B",
+    "best answers that fit",
+    (9.3, 3.2, 3.0),
+    (3.0, 3.9, 10.9),
+    5.44,
+    recommended=True,
+    chat_tokens=40_000,
+)
+_MIDDLE = _model("Qwen3.5-2B", "quick, pictures and clips", (4.5, 1.8, 1.7), (1.7, 2.0, 4.6), 6.29)
+_SMALL = _model("Qwen3.5-0.8B", "light tasks, oldest Macs", (1.7, 0.6, 0.6), (0.7, 1.0, 3.6), 5.93)
+_LARGE = _model(
+    "Qwen3.5-9B",
+    "strongest of the four",
+    (19.3, 6.2, 6.0),
+    (5.7, 6.6, 13.6),
+    5.15,
+    fit="too_big",
+    fit_note="It needs 6.7 GB of memory for a chat of 4,096 tokens, and 5.3 GB may be used here. "
+    "Choose a smaller model.",
+    fit_question="It needs 6.7 GB of memory for a chat of 4,096 tokens, and 5.3 GB may be used "
+    "here: this Mac would become very slow. Download it all the same?",
+)
+_DEMO = ModelEntry(
+    "demo",
+    "Demo model",
+    "coloured shapes only, for trying the app",
+    state="in_use",
+    kept_bytes=9_000_000,
+    is_demo=True,
+)
+
+
+def _shelf(*entries: ModelEntry) -> ModelShelf:
+    return ModelShelf(
+        (*entries, _DEMO), "This Mac: M1, 8 GB", "5.3 GB", "found 2 in the Hugging Face cache"
+    )
+
+
+def offer(window: MainWindow) -> None:
+    """No conversation yet, and only the demo model to have one with."""
+    window.set_shelf(_shelf(_BIG, _MIDDLE, _SMALL, _LARGE))
+
+
+def models(window: MainWindow) -> None:
+    """The models: one arrives, one is here, one could be had, one is too big."""
+    arriving = replace(
+        _BIG, state="downloading", transfer=Transfer(1_800_000_000, 2_900_000_000, 11e6, 95)
+    )
+    here = replace(_MIDDLE, state="here", kept_bytes=1_400_000_000, can_delete=True)
+    window.set_shelf(_shelf(arriving, here, replace(_SMALL, chosen_way="ready"), _LARGE))
+    window.show_models()
+
+
+def model_troubles(window: MainWindow) -> None:
+    """The models: paused, failed, converting, waiting, a token is asked for, one found."""
+    kept = Transfer(1_800_000_000, 9_300_000_000)
+    window.set_shelf(
+        _shelf(
+            replace(_BIG, state="paused", transfer=kept),
+            replace(
+                _MIDDLE,
+                state="failed",
+                problem="The connection broke off again and again. What has arrived is kept: "
+                "try again when the network is better.",
+            ),
+            replace(_SMALL, state="converting", done=0.4),
+            replace(_LARGE, state="queued"),
+            replace(
+                _MIDDLE,
+                key="token",
+                name="Qwen3.5-27B",
+                state="failed",
+                problem="The server asks who you are before it hands out this model.",
+                needs_token=True,
+                token_note="Make a token on huggingface.co under Settings, Access tokens. It is "
+                "kept in the keychain.",
+            ),
+            ModelEntry(
+                "folder",
+                "Qwen3.5-2B-6bit",
+                "",
+                state="here",
+                kept_bytes=1_900_000_000,
+                bits_per_weight=6.5,
+                place="LM Studio",
+                can_delete=True,
+            ),
+        )
+    )
+    window.show_models()
+
+
+def model_questions(window: MainWindow) -> None:
+    """The models: asked before deleting, giving up and taking what is too big."""
+    here = replace(_MIDDLE, state="here", kept_bytes=1_400_000_000, can_delete=True)
+    paused = replace(_BIG, state="paused", transfer=Transfer(1_800_000_000, 9_300_000_000))
+    window.set_shelf(_shelf(paused, here, _LARGE))
+    window.show_models()
+    window.models_page.card(_BIG.key).on_side_clicked()
+    window.models_page.card(_MIDDLE.key).on_side_clicked()
+    window.models_page.card(_LARGE.key).on_main_clicked()
+
+
 STATES: dict[str, Callable[[MainWindow], None]] = {
     state.__name__: state
     for state in (
@@ -302,5 +434,9 @@ STATES: dict[str, Callable[[MainWindow], None]] = {
         detail,
         folded,
         drop,
+        offer,
+        models,
+        model_troubles,
+        model_questions,
     )
 }

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from mlx_model.config import load_config
-from mlx_model.errors import FiresideError
+from mlx_model.errors import DownloadError, FiresideError
 from mlx_model.library.catalogue import StoredWeights, catalogue_model
 from mlx_model.library.conversion import ConversionError, convert_apart
 from mlx_model.library.download_events import DownloadEvent, DownloadFinished, DownloadProgress
 from mlx_model.library.model_download import converted_folder, get_model
-from mlx_model.library.persistence import DownloadError
 from mlx_model.weights import load_model
 from tests.hub_server.faults import Fault
 from tests.hub_server.repository import Repository

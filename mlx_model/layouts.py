@@ -79,6 +79,14 @@ class Source:
         return array.astype(mx.float32) - 1.0 if self.shifted else array
 
 
+def canonical_name(name: str) -> str:
+    """The name that the published layout gives to the tensor `name`; experts keep theirs."""
+    for prefix, published in _PREFIXES:
+        if name.startswith(prefix):
+            return published + name.removeprefix(prefix)
+    return name
+
+
 def parameter_sources(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> dict[str, Source]:
     """Parameter of the model -> what it is made of, leaving out what is never loaded.
 
@@ -89,7 +97,7 @@ def parameter_sources(config: ModelConfig, tensors: Mapping[str, TensorInfo]) ->
     shifted = _is_shifted(config, tensors)
     sources: dict[str, Source] = {}
     for name, info in tensors.items():
-        parameter = _canonical(name)
+        parameter = canonical_name(name)
         left_out = "mtp" in name.split(".")[:3]
         left_out |= config.text.tie_word_embeddings and parameter.startswith("lm_head.")
         if left_out:
@@ -104,13 +112,6 @@ def parameter_sources(config: ModelConfig, tensors: Mapping[str, TensorInfo]) ->
         parameter: Source(s.tensors, s.half, s.turned, shifted=_is_centred(parameter, config))
         for parameter, s in sources.items()
     }
-
-
-def _canonical(name: str) -> str:
-    for prefix, published in _PREFIXES:
-        if name.startswith(prefix):
-            return published + name.removeprefix(prefix)
-    return name
 
 
 def _made_of(parameter: str, name: str, info: TensorInfo, config: ModelConfig) -> dict[str, Source]:

@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten
 from mlx_model.config import ModelConfig, QuantizationConfig, load_config
 from mlx_model.errors import CheckpointError
 from mlx_model.layers import on_metal
-from mlx_model.layouts import Source, parameter_sources
+from mlx_model.layouts import Source, canonical_name, parameter_sources
 from mlx_model.model import Model
 from mlx_model.tensor_files import TensorInfo, find_tensors, listed
 from mlx_model.tensor_reader import load_file
@@ -95,13 +95,19 @@ def is_finite(array: mx.array) -> bool:
 def _quantise_layers(
     model: Model, quantization: QuantizationConfig, sources: Mapping[str, Source]
 ) -> None:
-    """Swap in quantised layers wherever the checkpoint has scales, packed as its config says."""
+    """Swap in quantised layers wherever the checkpoint has scales, packed as its config says.
+
+    Some configs name layers in another layout than the checkpoint names its tensors.
+    """
+    stated = {canonical_name(f"{layer}.weight"): layer for layer in quantization.layers}
 
     def packing(path: str, layer: nn.Module) -> bool | dict[str, int]:
         scales = sources.get(f"{path}.scales")
         if scales is None or not hasattr(layer, "to_quantized"):
             return False
-        packed = quantization.packing(scales.tensors[0].removesuffix(".scales"))
+        layer_name = scales.tensors[0].removesuffix(".scales")
+        canonical = canonical_name(f"{layer_name}.weight")
+        packed = quantization.packing(stated.get(canonical, layer_name))
         # What groups cannot fill stays as it is, and then does not fit its tensors.
         fits = layer.weight.shape[-1] % packed.group_size == 0
         return fits and {"bits": packed.bits, "group_size": packed.group_size}

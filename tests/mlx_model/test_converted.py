@@ -4,6 +4,7 @@ tests/goldens/converted is made by tools/reference/make_peer_goldens.py.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
@@ -88,6 +89,22 @@ def test_they_are_no_source_for_another_conversion(name: str, tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="converted by another program"):
         convert(CONVERTED / name, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("name", ["vlm_own_bits", "lm_mixture_6bit"])
+def test_the_config_may_name_layers_in_another_layout(name: str, tmp_path: Path) -> None:
+    config = json.loads((CONVERTED / name / "config.json").read_text(encoding="utf-8"))
+    stated = config["quantization"]
+    moved = [key for key in stated if key.startswith("language_model.model.")]
+    assert moved
+    for key in moved:
+        published = key.replace("language_model.model.", "model.language_model.")
+        stated[published] = stated.pop(key)
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copyfile(CONVERTED / name / "model.safetensors", tmp_path / "model.safetensors")
+    with np.load(CONVERTED / name / "logits.npz") as arrays:
+        found = load_model(tmp_path)(arrays["text"])[0]
+        assert relative_error(found, arrays["text_logits"]) < TOLERANCE
 
 
 def test_sizes_are_told_part_by_part_whatever_the_names() -> None:

@@ -1,11 +1,13 @@
 """Makes tests/goldens/converted/: tiny checkpoints converted by mlx-lm's and mlx-vlm's own tools.
 
 Run from the repository root, in an environment of its own made with
-    pip install "mlx[cpu]==0.32.4" mlx-lm==0.32.2 pillow
+    pip install "mlx[cpu]==0.32.4" mlx-lm==0.32.2 pillow requests
     pip install --no-deps mlx-vlm==0.7.10
     PYTHONPATH=. python tools/reference/make_peer_goldens.py
 The sources are the goldens of transformers, cut to two layers; what a converter wrote is kept with
-the logits that the same program then computes from it, in fp32. Tests load the former and compare.
+the logits that the same program then computes from it, in fp32. Tests load the one and compare; so
+does this script with what it has just made, so that it is also the test against newer converters:
+    PYTHONPATH=. python tools/reference/make_peer_goldens.py --out /tmp/converted
 """
 
 import argparse
@@ -28,12 +30,15 @@ from safetensors.numpy import load_file, save_file
 
 from mlx_model.config import parse_config
 from mlx_model.model import Model
+from mlx_model.weights import load_model
+from tests.mlx_model.goldens import relative_error
 
 GOLDENS = Path("tests/goldens")
 DEMO_MODEL = Path("assets/demo_model")
 # The layers of a golden that are kept: a DeltaNet layer, then an attention layer.
 KEPT = {"tied": (2, 3), "untied": (0, 1), "mixture_tied": (0, 1), "mixture_untied": (0, 1)}
 KEPT_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json")
+TOLERANCE = 1e-5
 COMPANIONS = ("tokenizer", "chat_template", "preprocessor", "video_preprocessor")
 
 Tensors = dict[str, np.ndarray]
@@ -211,6 +216,19 @@ def logits_of_mlx_vlm(folder: Path, given: dict[str, np.ndarray]) -> dict[str, n
     return found
 
 
+def compared(folder: Path, given: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """How far our own logits are from the converter's, as a part of the largest."""
+    model = load_model(folder)
+    found = {"text_logits": model(given["text"])[0]}
+    if "picture_logits" in expected:
+        media = {key: given[key] for key in ("pixel_values", "image_grid_thw")}
+        found["picture_logits"] = model(given["picture"], **media)[0]
+    error = max(relative_error(found[key], expected[key]) for key in expected)
+    if error > TOLERANCE:
+        raise SystemExit(f"our logits differ by {error:.1e}")
+    return error
+
+
 def run(name: str, conversion: Conversion, out: Path) -> None:
     """Convert, ask the converter's own program for logits, and keep both."""
     tools: dict[str, tuple[Callable[..., None], Callable[..., dict[str, np.ndarray]]]] = {
@@ -225,6 +243,7 @@ def run(name: str, conversion: Conversion, out: Path) -> None:
         config = json.loads((made / "config.json").read_text(encoding="utf-8"))
         given = inputs(config)
         found = logits(made, given)
+        error = compared(made, given, found)
         folder = out / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -232,7 +251,7 @@ def run(name: str, conversion: Conversion, out: Path) -> None:
             shutil.copyfile(made / file, folder / file)
     np.savez_compressed(folder / "logits.npz", **given, **found)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    print(f"{name}: {', '.join(found)}; {size:,} bytes")
+    print(f"{name}: {', '.join(found)}, ours differ by {error:.1e}; {size:,} bytes")
 
 
 def main() -> None:

@@ -113,8 +113,7 @@ def download_repository(
 
 def unfinished_bytes(repository: str, hub: Hub) -> int:
     """What a download that is not finished has left on the disk."""
-    files = hub.cache_of(repository).unnamed_blobs()
-    return sum(file.stat().st_size for file in files)
+    return hub.cache_of(repository).unnamed_bytes()
 
 
 def discard_download(repository: str, hub: Hub) -> int:

@@ -10,6 +10,7 @@ huggingface-hub itself starts a file anew after every interruption; this is what
 layout and the locks are its own, so that either may go on while the other works.
 """
 
+import errno
 import os
 import shutil
 import uuid
@@ -67,10 +68,7 @@ class HubCache:
         """How much of a file is there."""
         if self.held(file, commit) is not None:
             return file.size_bytes
-        try:
-            return min(self.partial(file).stat().st_size, file.size_bytes)
-        except FileNotFoundError:
-            return 0
+        return min(_size_bytes(self.partial(file)), file.size_bytes)
 
     @contextmanager
     def locked(self, file: HubFile) -> Iterator[bool]:
@@ -111,7 +109,10 @@ class HubCache:
     def _link(self, file: HubFile, name: Path) -> None:
         blob = self.blob(file)
         if not blob.is_file():
-            return  # there are no links on this disk: the bytes have their name already
+            # Where there are no links, the bytes have their name already.
+            if not name.is_file():
+                raise FileNotFoundError(errno.ENOENT, f"{name.name} was deleted meanwhile")
+            return
         fresh = name.with_name(f".{name.name}.{uuid.uuid4().hex}")
         try:
             fresh.symlink_to(os.path.relpath(blob, name.parent))
@@ -130,6 +131,10 @@ class HubCache:
             return [blob for blob in blobs if blob.name.endswith(_PARTIAL_SUFFIX)]
         return blobs
 
+    def unnamed_bytes(self) -> int:
+        """What these take; they may become whole or go at any moment."""
+        return sum(map(_size_bytes, self.unnamed_blobs()))
+
     def discard_unnamed(self) -> int:
         """Delete what unfinished downloads have left; returns the bytes that this frees."""
         freed = 0
@@ -144,6 +149,13 @@ class HubCache:
     def free_bytes(self) -> int:
         """The room on the disk that the cache is on."""
         return shutil.disk_usage(existing(self.root)).free
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def existing(path: Path) -> Path:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub.utils import WeakFileLock
 
+from mlx_model.errors import DownloadError
 from mlx_model.library.download_events import DownloadEvent, DownloadFinished, DownloadProgress
 from mlx_model.library.hub import discard_download, download_repository
-from mlx_model.library.persistence import DownloadError
 from tests.hub_server.faults import Fault
 from tests.hub_server.repository import Content, Repository
 from tests.hub_server.server import HubServer

@@ -2,17 +2,19 @@
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
 
-from mlx_model.errors import CheckpointError
+from mlx_model.errors import CheckpointError, DownloadError
 from mlx_model.library import hub as hub_module
 from mlx_model.library.download_events import DownloadFinished, DownloadProgress
 from mlx_model.library.hub import Hub, discard_download, download_repository, unfinished_bytes
-from mlx_model.library.persistence import DownloadError, Patience
+from mlx_model.library.hub_cache import HubCache
+from mlx_model.library.hub_listing import HubFile
+from mlx_model.library.persistence import Patience
 from tests.hub_server.faults import Fault
 from tests.hub_server.server import HubServer
 from tests.mlx_model.library.small_hub import (
@@ -325,6 +327,21 @@ def test_cancelling_frees_what_has_arrived(hub: Hub, server: HubServer) -> None:
     assert discard_download(REPOSITORY, hub) == 200_000 + BESIDE_WEIGHTS
     assert unfinished_bytes(REPOSITORY, hub) == 0
     assert discard_download(REPOSITORY, hub) == 0
+    assert contents(fetched(hub)[0]) == FILES
+
+
+def test_a_file_that_is_deleted_before_it_has_a_name_is_missed(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deleting(cache: HubCache, commit: str, files: Sequence[HubFile]) -> Path:
+        (cache.folder / "blobs" / files[-1].digest).unlink()
+        return link(cache, commit, files)
+
+    link = HubCache.link
+    monkeypatch.setattr(HubCache, "link", deleting)
+    with pytest.raises(DownloadError, match=f"{WEIGHTS} was deleted meanwhile"):
+        fetched(hub)
+    monkeypatch.undo()
     assert contents(fetched(hub)[0]) == FILES
 
 

@@ -130,7 +130,8 @@ class Persistence:
         status = error.response.status_code
         if status in _WORTH_A_TRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return None
-        if urlsplit(str(error.response.url)).netloc != urlsplit(self._endpoint).netloc:
+        elsewhere = urlsplit(str(error.response.url)).netloc != urlsplit(self._endpoint).netloc
+        if elsewhere and status != HTTPStatus.UNAUTHORIZED:
             # A signed address that has run out; asking the hub again gives a new one.
             return None
         return self._refusal(status)

@@ -200,6 +200,13 @@ def test_a_signed_address_that_ran_out_is_asked_for_again(hub: Hub, server: HubS
     assert [r.host for r in server.body_requests(WEIGHTS)] == ["hub", "storage", "hub", "storage"]
 
 
+def test_a_mirror_that_sends_on_to_a_hub_that_wants_a_token(hub: Hub, server: HubServer) -> None:
+    server.faults.add(Fault("status", name=WEIGHTS, times=9, status=401))
+    with pytest.raises(DownloadError, match="only to people with an access token"):
+        fetched(hub)
+    assert waits_of(hub) == []
+
+
 def test_redirects_are_followed(hub: Hub, server: HubServer) -> None:
     server.faults.add(
         Fault("redirect", "resolve", "config.json", times=3), Fault("redirect", "resolve", WEIGHTS)

@@ -21,6 +21,7 @@ from mlx_model import (
     Finished,
     FiresideError,
     ImagePart,
+    MachineLimits,
     Message,
     Part,
     ReplyRequest,
@@ -33,6 +34,7 @@ from mlx_model import (
     open_engine,
 )
 from mlx_model.byte_sizes import size_text
+from mlx_model.opening import fit_of
 from mlx_model.progress_line import ProgressLine
 
 SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
@@ -78,7 +80,6 @@ def opened(folder: Path, random_weights: bool) -> Engine:
     line.clear()
     if random_weights:
         raise FiresideError("The self-check has passed a model with random weights.")
-    print(f"Memory: {model.fit.sentence}")
     print(f"Loading: {loaded_s - started_s:.1f} s")
     print(f"Self-check: {verdict} ({time.perf_counter() - loaded_s:.1f} s)")
     return model.engine
@@ -134,6 +135,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         quick, folder = options.quick, options.folder
+        print(f"Memory: {fit_of(folder, MachineLimits.detect()).sentence}")
         engine = loaded(folder) if quick else opened(folder, options.random_weights)
         for sample in QUESTIONS[-1:] if quick else QUESTIONS:
             if ask(engine, sample, options.max_tokens).read_tokens == 0:

@@ -74,6 +74,8 @@ _LIKELIEST = 64
 # kernel by whole nats.
 _TOLERANCE_NATS = 0.15
 
+# Every row of predictions takes a megabyte with a real vocabulary.
+_CHUNK_TOKENS = 64
 # How often a working model says each token of a short answer, on average, at the very most.
 _REPETITIONS = 6
 
@@ -250,13 +252,13 @@ class _Check:
     def _surprises(self, ids: NDArray[np.int64]) -> mx.array:
         """How much each token surprised after those before it: [T - 1], from the second on."""
         engine = self._engine
-        step, used = engine.limits.prefill_chunk_tokens, engine.processor.vocab_size_used
+        used = engine.processor.vocab_size_used
         cache = engine.model.make_cache()
         surprises: list[mx.array] = []
-        for start in range(0, ids.size - 1, step):
+        for start in range(0, ids.size - 1, _CHUNK_TOKENS):
             if self._cancel.is_set():
                 raise LoadCancelledError
-            stop = min(start + step, ids.size - 1)
+            stop = min(start + _CHUNK_TOKENS, ids.size - 1)
             logits = engine.model(ids[None, start:stop], cache=cache)[0, :, :used]
             exact = logits.astype(mx.float32)
             came = mx.array(ids[start + 1 : stop + 1])[:, None]

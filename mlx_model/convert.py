@@ -24,7 +24,7 @@ from mlx_model.tensor_files import INDEX_NAME, find_tensors
 from mlx_model.tensor_reader import load_file
 from mlx_model.tensor_writer import TensorWriter
 from mlx_model.weight_sizes import WeightGroup, weight_groups
-from mlx_model.weights import checked_model
+from mlx_model.weights import check_values, checked_model
 from mlx_model.whole_folder import whole_folder
 
 _METADATA = {"format": "mlx", "norm_convention": NORM_CONVENTION}
@@ -129,15 +129,11 @@ def _write_weights(steps: Sequence[Step], folder: Path, on_progress: OnProgress 
 def _write_tensor(step: Step, loaded: dict[str, mx.array], writer: TensorWriter) -> None:
     """Read, pack and write one tensor; no array outlives the call."""
     array = loaded.pop(step.name)
+    check_values(array, step.name, step.source.file)
     made: Sequence[mx.array] = (array,)
     if step.packing is not None:
         made = mx.quantize(array, step.packing.group_size, step.packing.bits)
-    try:
-        mx.eval(made)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"The weights file {step.source.file} cannot be read. Download the model again."
-        ) from error
+    mx.eval(made)
     for name, part in zip(step.outputs, made, strict=True):
         writer.write(name, part)
 

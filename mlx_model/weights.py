@@ -18,7 +18,7 @@ from mlx_model.errors import CheckpointError
 from mlx_model.layers import on_metal
 from mlx_model.layouts import Source, canonical_name, parameter_sources
 from mlx_model.model import Model
-from mlx_model.tensor_files import TensorInfo, find_tensors, listed
+from mlx_model.tensor_files import TensorInfo, find_tensors, listed, unreadable
 from mlx_model.tensor_reader import load_file
 
 # fp32 whatever the model computes in: they set decays, which compound over the whole sequence.
@@ -57,12 +57,8 @@ def load_model(
     for name, array in dict(tree_flatten(model.parameters())).items():
         if cancel is not None and cancel.is_set():
             raise LoadCancelledError
-        if not is_finite(array):
-            first = sources[name].tensors[0]
-            raise CheckpointError(
-                f"The weights file {tensors[first].file} is damaged: {first} holds values that "
-                "are no finite numbers. Download the model again."
-            )
+        first = sources[name].tensors[0]
+        check_values(array, first, tensors[first].file)
     return model
 
 
@@ -74,6 +70,19 @@ def checked_model(config: ModelConfig, tensors: Mapping[str, TensorInfo], folder
         _quantise_layers(model, config.quantization, sources)
     _check(model, sources, tensors, folder)
     return model
+
+
+def check_values(array: mx.array, name: str, file: Path) -> None:
+    """Evaluate what was made of the tensor `name`; CheckpointError unless it is sound."""
+    try:
+        finite = is_finite(array)
+    except RuntimeError as error:
+        raise unreadable(file) from error
+    if not finite:
+        raise CheckpointError(
+            f"The weights file {file} is damaged: {name} holds values that are no finite numbers. "
+            "Download the model again."
+        )
 
 
 def is_finite(array: mx.array) -> bool:

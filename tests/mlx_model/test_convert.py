@@ -383,6 +383,16 @@ def test_a_source_that_fails_while_it_is_read_is_named(source: Checkpoint, targe
     assert list(target.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [f"{LAYER}.mlp.up_proj.weight", "mtp.layers.0.mlp.up_proj.weight"])
+def test_values_that_are_no_numbers_are_not_packed(
+    name: str, source: Checkpoint, target: Path
+) -> None:
+    source.tensors[name][1, 2] = np.nan
+    with pytest.raises(CheckpointError, match=rf"source.model\.safetensors is damaged: {name}"):
+        convert(source.save(), target)
+    assert list(target.parent.iterdir()) == []
+
+
 def test_a_source_that_does_not_load_is_refused(source: Checkpoint, target: Path) -> None:
     del source.tensors["model.language_model.norm.weight"]
     with pytest.raises(CheckpointError, match="missing"):

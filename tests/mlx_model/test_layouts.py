@@ -3,17 +3,23 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from mlx_model.config import Packing, QuantizationConfig, load_config
 from mlx_model.errors import CheckpointError
-from mlx_model.tensor_files import INDEX_NAME
-from mlx_model.weights import load_model
+from mlx_model.tensor_files import BYTES_PER_ELEMENT, INDEX_NAME, TensorInfo, find_tensors
+from mlx_model.weights import checked_model, load_model
 from tests.mlx_model.goldens import (
+    GOLDENS,
     MIXTURES,
     TOLERANCE,
     VARIANTS,
@@ -252,3 +258,42 @@ def test_a_dense_model_has_no_experts(tmp_path: Path) -> None:
     checkpoint.tensors[name] = np.zeros((2, 4, 64), np.float32)
     with pytest.raises(CheckpointError, match=f"unknown: {name}"):
         load_model(checkpoint.save())
+
+
+PIECES = (
+    "model", "language_model", "visual", "vision_tower", "mtp", "lm_head", "layers", "0", "1",
+    "mlp", "experts", "switch_mlp", "3", "gate_up_proj", "down_proj", "linear_attn", "conv1d",
+    "norm", "weight", "scales", "biases", "patch_embed", "proj", "",
+)  # fmt: skip
+INFOS = st.builds(
+    TensorInfo,
+    file=st.sampled_from([Path("a.safetensors"), Path("b.safetensors")]),
+    dtype=st.sampled_from(list(BYTES_PER_ELEMENT)),
+    shape=st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 16, 64]), max_size=5).map(tuple),
+    norms=st.sampled_from([None, None, None, "zero_centred", "shifted"]),
+)
+NAMES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=7).map(".".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), variant=st.sampled_from(EVERY), packed=st.booleans())
+def test_strange_tensors_never_end_in_anything_but_a_sentence(
+    data: st.DataObject, variant: str, packed: bool
+) -> None:
+    """Tensors changed, taken away, renamed and added; those of the original fit."""
+    tensors = find_tensors(GOLDENS / variant)
+    config = load_config(GOLDENS / variant)
+    assert checked_model(config, tensors, GOLDENS)
+    if packed:
+        config = replace(
+            config, quantization=QuantizationConfig(4, 64, {"lm_head": Packing(8, 32)})
+        )
+    known = st.sampled_from(sorted(tensors))
+    changed = data.draw(st.dictionaries(st.one_of(known, NAMES), INFOS, min_size=1, max_size=4))
+    for name in data.draw(st.lists(known, max_size=3)):
+        info = tensors.pop(name, None)
+        renamed = data.draw(st.sampled_from(["", "language_model.", "model.", "vision_tower."]))
+        if info is not None and renamed:
+            changed[renamed + name] = info
+    with suppress(CheckpointError):
+        assert checked_model(config, tensors | changed, GOLDENS)

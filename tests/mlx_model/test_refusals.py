@@ -1,9 +1,11 @@
 """What cannot be loaded is refused in one sentence that names the file and the reason."""
 
 import json
+import os
 import pickle
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,6 +230,28 @@ def test_the_largest_numbers_are_finite(dtype: mx.Dtype) -> None:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
     return copy_checkpoint("untied", tmp_path / "model")
+
+
+class CuttingOff(threading.Event):
+    """A stop button that cuts the file short instead, when it is looked at for the n-th time."""
+
+    def __init__(self, file: Path, looks: int) -> None:
+        super().__init__()
+        self.file = file
+        self.looks = looks
+
+    def is_set(self) -> bool:
+        self.looks -= 1
+        if self.looks == 0:
+            os.truncate(self.file, 5000)
+        return False
+
+
+def test_a_file_that_fails_while_it_is_read(checkpoint: Checkpoint) -> None:
+    file = checkpoint.folder / "model.safetensors"
+    with pytest.raises(CheckpointError) as caught:
+        load_model(checkpoint.folder, cancel=CuttingOff(file, 5))
+    assert str(caught.value) == f"The weights file {file} cannot be read. Download the model again."
 
 
 def test_integers_where_numbers_belong(checkpoint: Checkpoint) -> None:

@@ -243,7 +243,8 @@ def _loaded(options: argparse.Namespace, cancel: threading.Event) -> "Engine":
             options.model,
             cancel=cancel,
             on_progress=lambda stage, done, total: line.show(stage.capitalize(), done, total),
-            anyway=options.anyway,
+            despite_size=options.anyway,
+            despite_check=options.anyway,
         ).engine
     except LoadCancelledError as error:
         raise KeyboardInterrupt from error

@@ -52,15 +52,17 @@ def open_engine(
     limits: MachineLimits | None = None,
     cancel: threading.Event | None = None,
     on_progress: OnOpening = _tell_nobody,
-    anyway: bool = False,
+    despite_size: bool = False,
+    despite_check: bool = False,
     check_again: bool = False,
 ) -> Opened:
     """Load the checkpoint folder `path` and make sure that it works; what a person opens goes here.
 
-    `anyway` opens a model that is too large for this machine, and one that fails its self-check;
-    either is logged. A model that fits tightly gets a shorter context, and its note says so.
-    `check_again` repeats a self-check that was passed. Raises TooLargeError, SelfCheckError or
-    another CheckpointError, and LoadCancelledError soon after `cancel` is set from any thread.
+    `despite_size` opens a model that is too large for this machine, `despite_check` one that fails
+    its self-check, which its note then says; either is logged. A model that fits tightly gets a
+    shorter context, and its note says so. `check_again` repeats a self-check that was passed.
+    Raises TooLargeError, SelfCheckError or another CheckpointError, and LoadCancelledError soon
+    after `cancel` is set from any thread.
     """
     folder = Path(path)
     limits, cancel = limits or MachineLimits.detect(), cancel or threading.Event()
@@ -69,16 +71,14 @@ def open_engine(
     fit = fit_of(folder, limits)
     if fit.verdict == "too large":
         sentence = f"{read_label(folder).name} is too large for this machine. {fit.sentence}"
-        if not anyway:
+        if not despite_size:
             raise TooLargeError(sentence)
         _log.warning("opened all the same: %s", sentence)
     if fit.verdict == "tight":
         limits = replace(limits, max_context_tokens=_fewer(limits.max_context_tokens, fit.tokens))
     engine = Engine.load(folder, limits, cancel)
     if fit.verdict == "tight":
-        engine.note = ", ".join(
-            filter(None, (engine.note, f"chats of up to {fit.tokens:,} tokens"))
-        )
+        engine.note = _joined(engine.note, f"chats of up to {fit.tokens:,} tokens")
     records = CheckRecords(cache_folder())
 
     def on_check(done: int, total: int) -> None:
@@ -87,9 +87,10 @@ def open_engine(
     try:
         checked = check_once(engine, folder, records, cancel, on_check, check_again)
     except SelfCheckError as error:
-        if not anyway:
+        if not despite_check:
             raise
         _log.warning("opened all the same: %s", error)
+        engine.note = _joined(engine.note, "failed its self-check")
         checked = True
     finally:
         mx.clear_cache()
@@ -118,6 +119,10 @@ def _loaded_bytes(
     return sum(
         math.prod(info.shape) * (4 if info.dtype == "U32" else element_bytes) for info in infos
     )
+
+
+def _joined(note: str, more: str) -> str:
+    return f"{note}, {more}" if note else more
 
 
 def _fewer(one: int | None, other: int) -> int:

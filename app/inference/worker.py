@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -86,11 +86,13 @@ class ReplyJob:
 class OpenJob:
     """One model to load: its folder, and the event that gives it up.
 
-    `anyway` opens it although it is too large for this machine or fails its self-check.
+    `anyway` is a person who insists, after being told that it is too large for this machine or has
+    failed its self-check; `despite_check` is for the worker, who knows which of the two was told.
     """
 
     folder: Path
     anyway: bool = False
+    despite_check: bool = False
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -107,8 +109,13 @@ def open_model(job: OpenJob, on_progress: OnOpening) -> ReplyEngine:
     step_back()
     from mlx_model import open_engine
 
-    opened = open_engine(job.folder, cancel=job.cancel, on_progress=on_progress, anyway=job.anyway)
-    return opened.engine
+    return open_engine(
+        job.folder,
+        cancel=job.cancel,
+        on_progress=on_progress,
+        despite_size=job.anyway,
+        despite_check=job.despite_check,
+    ).engine
 
 
 def step_back() -> None:
@@ -151,6 +158,8 @@ class InferenceWorker(QObject):
         self._opener = opener
         self._engine: ReplyEngine | None = None
         self._why_no_engine = "No model is open yet."
+        # Folders of models that are known to have failed their self-checks.
+        self._doubtful: set[Path] = set()
 
     @Slot(object)
     def open_model(self, job: OpenJob) -> None:
@@ -158,6 +167,7 @@ class InferenceWorker(QObject):
         if job.cancel.is_set():
             return
         self._engine = None
+        job = replace(job, despite_check=job.anyway and job.folder in self._doubtful)
         try:
             engine = self._opener(job, self.opening_progressed.emit)
             card = ModelCard(engine.name, engine.note, engine.is_demo, job.folder)
@@ -165,7 +175,9 @@ class InferenceWorker(QObject):
             if job.cancel.is_set():
                 return
             self._why_no_engine = _sentence(error)
-            can_override = isinstance(error, TooLargeError | SelfCheckError) and not job.anyway
+            if isinstance(error, SelfCheckError):
+                self._doubtful.add(job.folder)
+            can_override = isinstance(error, TooLargeError | SelfCheckError)
             self.model_failed.emit(OpenProblem(job.folder, self._why_no_engine, can_override))
             return
         if not job.cancel.is_set():

@@ -20,7 +20,7 @@ from app.inference.worker import (
     open_model,
 )
 from app.resources import DEMO_MODEL_DIR
-from mlx_model.errors import CheckpointError, MediaError, TooLargeError
+from mlx_model.errors import CheckpointError, MediaError, SelfCheckError, TooLargeError
 from mlx_model.events import Event, Finished, ReplyStats, TextDelta
 from mlx_model.messages import Message, ReplyRequest
 from tests.app.scripted_engine import Script, ScriptedEngine, finished
@@ -216,3 +216,31 @@ def test_a_model_is_checked_before_it_may_answer(
     assert why.startswith("Demo model failed its self-check")
     worker.start_reply(ReplyJob(1, MESSAGES))
     assert heard.signals[-1] == ("failed", 1, why)
+    worker.open_model(OpenJob(model, anyway=True))
+    card = heard.signals[-1][1]
+    assert isinstance(card, ModelCard)
+    assert card.note.endswith("failed its self-check")
+
+
+def test_who_insists_on_a_large_model_has_not_heard_that_it_talks_nonsense() -> None:
+    despite: list[tuple[bool, bool]] = []
+
+    def opener(job: OpenJob, on_progress: OnOpening) -> ScriptedEngine:
+        despite.append((job.anyway, job.despite_check))
+        if not job.anyway:
+            raise TooLargeError("It is too large.")
+        if not job.despite_check:
+            raise SelfCheckError("It talks nonsense.")
+        return ScriptedEngine(lambda request, cancel: iter(()))
+
+    worker = InferenceWorker(TokenBuffer(), opener)
+    heard = Heard(worker)
+    worker.open_model(OpenJob(Path("large")))
+    for _ in range(2):
+        worker.open_model(OpenJob(Path("large"), anyway=True))
+    assert despite == [(False, False), (True, False), (True, True)]
+    assert heard.signals[1] == (
+        "not opened",
+        OpenProblem(Path("large"), "It talks nonsense.", can_override=True),
+    )
+    assert heard.signals[2][0] == "opened"

@@ -47,7 +47,7 @@ def test_a_model_that_is_too_large_is_refused_with_figures_unless_told_otherwise
     with pytest.raises(TooLargeError, match=r"Demo model is too large .* needs 1\.0 GB"):
         open_engine(DEMO, small)
     with caplog.at_level(logging.WARNING, "fireside.opening"):
-        opened = open_engine(DEMO, small, anyway=True)
+        opened = open_engine(DEMO, small, despite_size=True)
     assert opened.fit.verdict == "too large"
     assert "too large" in caplog.text
     assert opened.engine.max_context == 4096
@@ -88,8 +88,10 @@ def test_a_model_that_fails_its_check_is_not_opened_unless_told_otherwise(
     (model / "self_check.json").write_text('[{"question": "Who are you?", "says": ["a teapot"]}]')
     for _ in range(2):
         with pytest.raises(SelfCheckError, match="Who are you"):
-            open_engine(model)
-    assert open_engine(model, anyway=True).checked
+            open_engine(model, despite_size=True)
+    opened = open_engine(model, despite_check=True)
+    assert opened.checked
+    assert opened.engine.note.endswith("failed its self-check")
     assert "opened all the same" in caplog.text
 
 

@@ -301,6 +301,8 @@ def _text(fields: _Fields, tied: bool, mixture: bool) -> TextConfig:
         rope=_rope(fields, fields.positive("head_dim")),
         experts=_experts(fields) if mixture else None,
     )
+    if config.linear_conv_kernel_dim == 1:
+        raise fields.wrong("linear_conv_kernel_dim", "a number above one")
     _check_divides(fields, "num_key_value_heads", "num_attention_heads")
     _check_divides(fields, "linear_num_key_heads", "linear_num_value_heads")
     return config

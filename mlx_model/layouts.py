@@ -6,7 +6,7 @@ one. Works from names and shapes alone: a value never decides anything.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import mlx.core as mx
@@ -32,11 +32,8 @@ _EXPERTS = re.compile(
     r"(?P<matrix>gate_up|gate|up|down)_proj(?:\.(?P<role>weight|scales|biases))?"
 )
 # Those that multiply by 1 + weight; the norm inside a DeltaNet layer and the tower's do not.
-_CENTRED_NORMS = (
-    "layers.{}.input_layernorm.weight",
-    "layers.{}.post_attention_layernorm.weight",
-    "layers.{}.self_attn.q_norm.weight",
-    "layers.{}.self_attn.k_norm.weight",
+_CENTRED_NORM = re.compile(
+    r"model\.language_model\.(norm|layers\.\d+\.(\w+_layernorm|self_attn\.[qk]_norm))\.weight"
 )
 
 
@@ -94,7 +91,7 @@ def parameter_sources(config: ModelConfig, tensors: Mapping[str, TensorInfo]) ->
     is an `lm_head` that a tied checkpoint repeats, which the reference ignores as well.
     CheckpointError if the tensors contradict each other.
     """
-    shifted = _is_shifted(config, tensors)
+    shifted = _is_shifted(tensors)
     sources: dict[str, Source] = {}
     for name, info in tensors.items():
         parameter = canonical_name(name)
@@ -109,8 +106,8 @@ def parameter_sources(config: ModelConfig, tensors: Mapping[str, TensorInfo]) ->
     if not shifted:
         return sources
     return {
-        parameter: Source(s.tensors, s.half, s.turned, shifted=_is_centred(parameter, config))
-        for parameter, s in sources.items()
+        parameter: replace(source, shifted=_CENTRED_NORM.fullmatch(parameter) is not None)
+        for parameter, source in sources.items()
     }
 
 
@@ -144,11 +141,11 @@ def _of_each_expert(before: str, after: str, count: int) -> tuple[str, ...]:
     return tuple(f"{before}{expert}{after}" for expert in range(count))
 
 
-def _is_shifted(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> bool:
+def _is_shifted(tensors: Mapping[str, TensorInfo]) -> bool:
     """Whether norms hold 1 + weight, as those of other MLX converters do.
 
     They shift the norms and turn the convolutions in one go, and say nothing about it; the shape
-    of the convolutions is the only reliable trace.
+    of the convolutions, which are longer than 1, is the only reliable trace.
     """
     convolutions = {
         name: info for name, info in tensors.items() if name.endswith("linear_attn.conv1d.weight")
@@ -177,14 +174,6 @@ def _is_turned(parameter: str, info: TensorInfo, config: ModelConfig) -> bool:
         return False
     channels = config.vision.in_channels
     return len(info.shape) == 5 and info.shape[-1] == channels != info.shape[1]
-
-
-def _is_centred(parameter: str, config: ModelConfig) -> bool:
-    within = parameter.removeprefix("model.language_model.")
-    if within == parameter:
-        return False
-    layer = within.split(".")[1] if within.startswith("layers.") else ""
-    return within == "norm.weight" or within in [form.format(layer) for form in _CENTRED_NORMS]
 
 
 def _contradiction(info: TensorInfo, what: str) -> CheckpointError:

@@ -199,6 +199,7 @@ def test_layers_may_be_packed_otherwise() -> None:
         ("text_config.attn_output_gate", False, "attn_output_gate"),
         ("text_config.hidden_act", "gelu", "hidden_act"),
         ("text_config.num_attention_heads", 3, "num_attention_heads"),
+        ("text_config.linear_conv_kernel_dim", 1, "linear_conv_kernel_dim"),
         ("text_config.linear_num_value_heads", 3, "linear_num_value_heads"),
         ("vision_config.hidden_act", "gelu", "hidden_act"),
         ("vision_config.out_hidden_size", 65, "65"),

@@ -43,8 +43,9 @@ TOKEN_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What looking through this machine has brought, on its way to the GUI thread."""
+    """What looking through this machine and `folders` has brought, for the GUI thread."""
 
+    folders: tuple[Path, ...]
     models: "tuple[FoundModel, ...]"
     arrived_bytes: dict[str, int]
 
@@ -220,7 +221,7 @@ class ModelLibrary(QObject):
                 transfer = self._transfer(key, state.way, done_bytes)
                 self.downloads.put_paused(key, state.way, transfer)
         self._set(found=found.models)
-        self._take_pointed()
+        self._take_pointed(found.folders)
         if self._refresh_again:
             self._refresh_again = False
             self.refresh()
@@ -279,9 +280,10 @@ class ModelLibrary(QObject):
         self._preferences.added_folders = kept
         self._set(found=tuple(each for each in self._facts.found if each.folder != folder))
 
-    def _take_pointed(self) -> None:
-        """Keep the folders that hold something, and say so of those that do not."""
-        pointed, self._pointed = self._pointed, []
+    def _take_pointed(self, looked_in: tuple[Path, ...]) -> None:
+        """Remember the folders that were pointed at and have been looked into since."""
+        pointed = [path for path in self._pointed if path in looked_in]
+        self._pointed = [path for path in self._pointed if path not in looked_in]
         if not pointed:
             return
         by_folder = {found.folder: key for key, found in found_by_key(self._facts).items()}
@@ -321,7 +323,7 @@ class ModelLibrary(QObject):
         if not self._leaving:
             self._pool.start(_Job(work, then, self._failed.emit))
 
-    def _look(self, folders: Sequence[Path], unfinished: dict[str, str]) -> None:
+    def _look(self, folders: tuple[Path, ...], unfinished: dict[str, str]) -> None:
         """On the pool thread."""
         models: tuple[FoundModel, ...] = ()
         arrived: dict[str, int] = {}
@@ -330,7 +332,7 @@ class ModelLibrary(QObject):
                 arrived[key] = self._places.arrived_bytes(key, way)
             models = self._places.find(folders)
         finally:
-            self._found.emit(_Found(models, arrived))
+            self._found.emit(_Found(folders, models, arrived))
 
 
 class _Job(QRunnable):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import QApplication
 
 from app.main_window import MainWindow
@@ -29,6 +30,8 @@ def render(application: QApplication, themes: ThemeSource, name: str, size_name:
     window.resize(*SIZES[size_name])
     window.set_model_label("Demo model", "coloured shapes only")
     window.show()
+    # Not over any button.
+    QCursor.setPos(window.mapToGlobal(window.rect().bottomLeft()))
     application.processEvents()
     STATES[name](window)
     for _ in range(3):

@@ -70,6 +70,7 @@ class Composition(QObject):
 
     def close(self, limit_ms: int) -> bool:
         """Stop everything; False when something was still busy after `limit_ms`."""
+        self.library.downloads.stop()  # the network may take a while to let go
         inference_ended = self.controller.close(limit_ms)
         inspection_ended = self.inspector.close(limit_ms)
         library_ended = self.library.close(limit_ms)

@@ -124,13 +124,17 @@ class Downloads(QObject):
             self._let_go(key)
         self.changed.emit(key)
 
+    def stop(self) -> None:
+        """Let what runs come to an end soon, and nothing else begin."""
+        self._queue.clear()
+        if self._running is not None:
+            self._running.stop.set()
+
     def close(self, limit_ms: int) -> bool:
         """Stop what runs and end the thread; False when that took longer than `limit_ms`."""
         if self._closed:
             return True
-        self._queue.clear()
-        if self._running is not None:
-            self._running.stop.set()
+        self.stop()
         self._close_requested.emit()
         self._closed = self._thread.wait(limit_ms)
         return self._closed

@@ -19,6 +19,7 @@ _SHOWN_TOKENS = (4_096, 32_768, 262_144)
 # The model that is recommended leaves room for at least this long a chat.
 _COMFORTABLE_TOKENS = 32_768
 _FIT_WORDS: dict[str, FitWord] = {"fits": "fits", "tight": "tight", "too large": "too_big"}
+_INSIST = "What it says may be wrong, or it may be very slow."
 _SOURCES = {"hub": "Hugging Face cache", "lm_studio": "LM Studio"}
 
 
@@ -191,7 +192,7 @@ def _with_needs(
     if fit is None:
         return entry
     tight = fit.verdict != "fits"
-    question = f"{fit.sentence} This {COMPUTER} may become very slow. {verb} it all the same?"
+    question = f"This {COMPUTER} may become very slow with it. {verb} it all the same?"
     return replace(
         entry,
         fit=_FIT_WORDS[fit.verdict],
@@ -239,7 +240,7 @@ def _with_state(entry: ModelEntry, folder: Path, facts: ShelfFacts) -> ModelEntr
     refusal = facts.refusals.get(folder)
     if refusal is None:
         return entry
-    question = f"{refusal.sentence} Use it all the same?" if refusal.can_override else ""
+    question = f"{_INSIST} Use it all the same?" if refusal.can_override else ""
     return replace(entry, problem=refusal.sentence, fit_question=question or entry.fit_question)
 
 

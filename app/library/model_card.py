@@ -17,7 +17,7 @@ from app.chat.progress_line import ProgressLine
 from app.library import wording
 from app.library.card_question import CardQuestion
 from app.model_entry import ModelEntry
-from app.theme import RADIUS_CARD
+from app.theme import FOCUS_WIDTH, RADIUS_CARD
 from app.theme_source import ThemeSource
 
 Verb = Literal["download", "pause", "cancel", "use", "use_anyway", "delete", "forget"]
@@ -89,6 +89,7 @@ class ModelCardView(QWidget):
         self.side_button.clicked.connect(self.on_side_clicked)
         self.in_use_label = ThemedLabel(themes, "small", "ok", parent=self)
         self.in_use_label.setText("In use")
+        self.in_use_label.setContentsMargins(0, 0, FOCUS_WIDTH, 0)
         self.progress = ProgressLine(themes, _BAR_PX, self)
         self.figures = ThemedLabel(themes, "small", "dim", parent=self)
         self.fit_note = ThemedLabel(themes, "small", "warn", parent=self)

@@ -53,6 +53,7 @@ class ModelsPage(QScrollArea):
         self.add_button = QuietButton(themes, "plus", _ADD, role="small")
         self.add_button.clicked.connect(self.on_add_clicked)
         self.found_note = ThemedLabel(themes, "small", "dim")
+        self._found = ""
         ground = QWidget()
         ground.setAutoFillBackground(False)
         ground.installEventFilter(self)
@@ -82,7 +83,7 @@ class ModelsPage(QScrollArea):
                 card.show_entry(entry)
             ordered[entry.key] = card
         self._cards = ordered
-        self.found_note.setText(shelf.found_note)
+        self._found = shelf.found_note
         self._lay_out()
 
     def show_notice(self, sentence: str) -> None:
@@ -129,8 +130,10 @@ class ModelsPage(QScrollArea):
             top += height + _GAP_PX
         hint = self.add_button.sizeHint()
         self.add_button.setGeometry(left, top, min(hint.width(), width), hint.height())
-        beside, note_width = left + hint.width(), self.found_note.sizeHint().width()
+        self.found_note.setText(f"· {self._found}" if self._found else "")
+        beside, note_width = left + hint.width() - 4, self.found_note.sizeHint().width()
         if beside + note_width > left + width:
+            self.found_note.setText(self._found)
             beside, top = left + _NOTE_INDENT_PX, top + hint.height() - _GAP_PX // 2
         self.found_note.setGeometry(beside, top, min(note_width, width), hint.height())
         top += hint.height() + _TOP_PX

@@ -349,7 +349,7 @@ def test_models_of_other_programs_are_found(
     card = person.see(str(studio), "here")
     assert "LM Studio" in card.figures.text()
     assert not card.side_button.isVisible(), "it is not ours to delete"
-    assert person.window.models_page.found_note.text() == "found 1 in LM Studio"
+    assert person.window.models_page.found_note.text() == "· found 1 in LM Studio"
 
 
 def test_a_switch_waits_for_the_answer_or_stops_it_when_asked(

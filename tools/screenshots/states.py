@@ -335,8 +335,7 @@ _LARGE = _model(
     fit="too_big",
     fit_note="It needs 6.7 GB of memory for a chat of 4,096 tokens, and 5.3 GB may be used here. "
     "Choose a smaller model.",
-    fit_question="It needs 6.7 GB of memory for a chat of 4,096 tokens, and 5.3 GB may be used "
-    "here: this Mac would become very slow. Download it all the same?",
+    fit_question="This Mac may become very slow with it. Download it all the same?",
 )
 _DEMO = ModelEntry(
     "demo",

@@ -67,22 +67,24 @@ def opened(folder: Path, random_weights: bool) -> Engine:
             loaded_s = time.perf_counter()
         line.show(stage.capitalize(), done, total)
 
+    nonsense = ""
     try:
-        model = open_engine(folder, on_progress=tell, check_again=True)
-        verdict = "passed"
+        engine = open_engine(folder, on_progress=tell, check_again=True).engine
     except SelfCheckError as error:
         if not random_weights:
             raise
+        nonsense = str(error)
+    finally:
         line.clear()
-        verdict = f"refused, as random weights must be: {error}"
-        print(f"Self-check: {verdict} ({time.perf_counter() - loaded_s:.1f} s)")
-        return loaded(folder)
-    line.clear()
+    checked_s = time.perf_counter() - loaded_s
+    if nonsense:
+        print(f"Self-check: refused, as random weights must be: {nonsense} ({checked_s:.1f} s)")
+        return loaded(folder)  # only now: the model that was refused is gone
     if random_weights:
         raise FiresideError("The self-check has passed a model with random weights.")
     print(f"Loading: {loaded_s - started_s:.1f} s")
-    print(f"Self-check: {verdict} ({time.perf_counter() - loaded_s:.1f} s)")
-    return model.engine
+    print(f"Self-check: passed ({checked_s:.1f} s)")
+    return engine
 
 
 def loaded(folder: Path) -> Engine:

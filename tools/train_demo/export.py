@@ -22,6 +22,7 @@ COMPANIONS = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
     "comparison_text.txt",
+    "self_check.json",
 )
 LABEL = {"name": "Demo model", "note": "coloured shapes only"}
 

@@ -141,6 +141,7 @@ class Composition(QObject):
         library.noticed.connect(window.models_page.show_notice)
         library.added.connect(window.show_model_card)
         library.use_requested.connect(switch.use)
+        library.stay_requested.connect(switch.stay)
         switch.opened.connect(self.on_model_opened)
         switch.refused.connect(self.on_model_refused)
         switch.changed.connect(self.on_switch_changed)

@@ -92,6 +92,7 @@ class ModelSwitch(QObject):
             self._former = self._answering.folder
         self._want(folder, anyway=anyway, chosen=True)
 
+    @Slot()
     def stay(self) -> None:
         """Let the model that answers go on answering, if the next one still waits."""
         if self.waits:

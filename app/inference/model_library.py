@@ -56,12 +56,14 @@ class ModelLibrary(QObject):
     Signals:
         shelf_changed(ModelShelf): what is to be shown; soon after any number of changes.
         use_requested(Path, bool): somebody wants this model to answer, and may insist.
+        stay_requested(): the model that waits for the end of an answer is not wanted any more.
         noticed(str): something about no model in particular; empty when it is over.
         added(str): the key of a model that somebody pointed at.
     """
 
     shelf_changed = Signal(object)
     use_requested = Signal(object, bool)
+    stay_requested = Signal()
     noticed = Signal(str)
     added = Signal(str)
 
@@ -166,6 +168,8 @@ class ModelLibrary(QObject):
                 folder = self._folder(key)
                 if folder is not None:
                     self.use_requested.emit(folder, verb == "use_anyway")
+            case "stay":
+                self.stay_requested.emit()
             case "delete":
                 self._delete(key)
             case "forget":

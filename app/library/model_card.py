@@ -20,7 +20,7 @@ from app.model_entry import ModelEntry
 from app.theme import FOCUS_WIDTH, RADIUS_CARD
 from app.theme_source import ThemeSource
 
-Verb = Literal["download", "pause", "cancel", "use", "use_anyway", "delete", "forget"]
+Verb = Literal["download", "pause", "cancel", "use", "use_anyway", "delete", "forget", "stay"]
 
 _PADDING_PX = 16
 _BAR_PX = 220
@@ -178,8 +178,8 @@ class ModelCardView(QWidget):
     def on_side_clicked(self) -> None:
         """Cancel, or delete: both ask first where something is lost."""
         entry = self.entry
-        if entry.can_forget:
-            self.commanded.emit("forget", entry.key)
+        if entry.state == "next" or entry.can_forget:
+            self.commanded.emit("stay" if entry.state == "next" else "forget", entry.key)
             return
         if entry.state in wording.ON_DISK:
             self._ask("delete", wording.delete_question(entry), "Delete")
@@ -245,7 +245,10 @@ class ModelCardView(QWidget):
         self.main_button.setAccessibleName(f"{word} {entry.name}")
         self.main_button.setVisible(bool(word))
         self.in_use_label.setVisible(entry.state == "in_use")
-        if entry.can_forget:
+        if entry.state == "next":
+            self.side_button.set_icon("x", "Stay with the model that answers")
+            self.side_button.show()
+        elif entry.can_forget:
             self.side_button.set_icon("x", f"Take {entry.name} off the list")
             self.side_button.setVisible(entry.state in ("here", "broken"))
         elif entry.state in wording.ON_DISK:

@@ -28,7 +28,7 @@ class ModelsPage(QScrollArea):
 
     Signals:
         commanded(str, str): what is to be done ("download", "pause", "cancel", "use",
-            "use_anyway", "delete"),
+            "use_anyway", "delete", "forget", "stay"),
             and the key of the model.
         way_chosen(str, str): the key of a model and how it is to be got.
         token_given(str, str): the key of a model and a token for its download.

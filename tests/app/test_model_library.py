@@ -25,6 +25,7 @@ from tests.app.scripted_engine import ScriptedEngine, finished, wait_for_stop
 from tests.hub_server.faults import Fault
 from tests.hub_server.repository import Content, Repository
 from tests.hub_server.server import HubServer
+from tests.mlx_model.goldens import copy_checkpoint
 
 SMALL, MIDDLE = "Qwen3.5-0.8B", "Qwen3.5-2B"
 WEIGHTS = "model.safetensors"
@@ -376,6 +377,10 @@ def test_a_switch_waits_for_the_answer_or_stops_it_when_asked(
     person.see(str(folder), "next")
     assert card.progress.sentence == "Opens when the answer is finished"
     assert person.composition.controller.state == "replying"
+    person.click(card.side_button)  # Stay
+    person.see(str(folder), "here")
+    person.click(card.main_button)
+    person.see(str(folder), "next")
     person.click(card.main_button)  # Open now
     person.see(str(folder), "in_use")
     (turn,) = person.composition.session.conversation.turns
@@ -431,3 +436,29 @@ def test_a_remembered_model_that_has_gone_is_told_and_the_demo_model_answers(
     assert again.composition.switch.answering == DEMO_MODEL_DIR
     assert again.window.composer.status.text() == "mine holds no model. Choose another folder."
     assert again.ask("hello") == "hello"
+
+
+def test_an_original_is_converted_and_can_be_deleted_afterwards(
+    open_window: Open, qtbot: QtBot, tmp_path: Path
+) -> None:
+    original = copy_checkpoint("untied", tmp_path / "raw").folder
+    with HubServer({f"Qwen/{SMALL}": Repository.of_folder(original)}) as server:
+        person = open_window(server)
+        card = person.go_to_models()
+        sentences: list[str] = []
+        person.composition.library.shelf_changed.connect(
+            lambda shelf: sentences.append(person.card(SMALL).progress.sentence)
+        )
+        person.click(card.main_button)
+        person.see(SMALL, "here")
+        assert any(words.startswith("Converting to 4 bits") for words in sentences)
+        folder = tmp_path / "own" / f"{SMALL}-4bit"
+        person.click(card.main_button)
+        person.see(SMALL, "in_use")
+        assert person.composition.switch.answering == folder
+        (raw,) = [c for c in person.window.models_page.cards if c.entry.name == f"Qwen/{SMALL}"]
+        assert "the original, as published" in raw.heading.accessibleName()
+        person.click(raw.side_button)
+        person.click(raw.question.yes_button)
+        qtbot.waitUntil(lambda: not (tmp_path / "cache" / f"models--Qwen--{SMALL}").exists())
+        assert (folder / "config.json").is_file()

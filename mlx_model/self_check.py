@@ -5,9 +5,9 @@ after a check that was passed, a later start only finds the record. A fixed pict
 and a fixed chat go through the model. It passes if
 
 - every number is finite: what the vision tower makes of picture and clip, and all predictions;
-- the model's part of a fixed chat of plain sentences surprises it less than a third as much as it
-  would somebody who guesses: below 4.1 nats a token for a real vocabulary, whose guesses cost 12.4.
-  A working model stays below 1; one that was converted wrongly is mostly guessing;
+- the model's part of a fixed chat of plain sentences surprises it less than a quarter as much as
+  it would somebody who guesses: below 3.1 nats a token for a real vocabulary, whose guesses cost
+  12.4. A working model stays well below that; one that was converted wrongly is mostly guessing;
 - its answer about picture and clip is text, and not the same few words over and over;
 - its predictions are what they were when it first passed, up to rounding;
 - and, for a model that brings `self_check.json` (the demo model), it answers the questions there
@@ -240,7 +240,7 @@ class _Check:
         places = _answer_places(prompt.turn_starts, ids, processor.stop_token_ids)
         told = tuple(np.array(surprises)[places - 1].tolist())
         mean, guessing = float(np.mean(told)), math.log(processor.vocab_size_used)
-        if mean > guessing / 3:
+        if mean > guessing / 4:
             raise self._fail(
                 f"it finds plain sentences unlikely ({mean:.1f} nats a word, where guessing costs "
                 f"{guessing:.1f}), as happens when a model was converted wrongly",

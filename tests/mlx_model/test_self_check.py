@@ -217,7 +217,7 @@ def test_another_version_of_mlx_means_another_check(
     engine = Engine.load(DEMO)
     assert check(engine, DEMO, tmp_path)
     assert not check(engine, DEMO, tmp_path)
-    for part in ("version", "program_version"):
+    for part in ("mlx_version", "program_version"):
         monkeypatch.setattr(self_check, part, lambda *arguments: "another")
         assert check(engine, DEMO, tmp_path)
         assert not check(engine, DEMO, tmp_path)

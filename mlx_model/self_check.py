@@ -120,7 +120,7 @@ def check_once(
 
 def mlx_version() -> str:
     """Such as "0.32.4"; asked of mlx itself, which a bundled app has without its metadata."""
-    return str(mx.__version__)
+    return str(getattr(mx, "__version__", "unknown"))  # which its type stubs leave out
 
 
 def device_name() -> str:

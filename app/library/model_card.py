@@ -38,7 +38,6 @@ class HeadingLabel(QLabel):
         self._themes = themes
         self._parts = ("", "", "")
         self.setTextFormat(Qt.TextFormat.RichText)
-        self.setWordWrap(True)
         themes.changed.connect(self.on_theme_changed)
 
     def show_heading(self, name: str, purpose: str, praise: str) -> None:
@@ -53,7 +52,7 @@ class HeadingLabel(QLabel):
         theme = self._themes.theme
         self.setFont(theme.font("small"))
         name, purpose, praise = (escape(part) for part in self._parts)
-        praised = f"&nbsp;· {praise}".replace(" ", "&nbsp;") if praise else ""
+        praised = f" ·&nbsp;{praise}" if praise else ""
         self.setText(
             f'<span style="font-size:{theme.font_px("base")}px; font-weight:600">{name}</span>'
             f' <span style="color:{theme.colours.dim}">{purpose}</span>'
@@ -94,8 +93,10 @@ class ModelCardView(QWidget):
         self.figures = ThemedLabel(themes, "small", "dim", parent=self)
         self.fit_note = ThemedLabel(themes, "small", "warn", parent=self)
         self.problem = ThemedLabel(themes, "small", "warn", parent=self)
-        for label in (self.figures, self.fit_note, self.problem):
+        for label in (self.heading, self.figures, self.fit_note, self.problem):
             label.setWordWrap(True)
+            # A word that is wider than the card, such as a folder's name, must not push buttons out.
+            label.setMinimumWidth(1)
         self.way_button = QuietButton(themes, "caret-down", "", parent=self)
         self.way_button.clicked.connect(self.on_way_clicked)
         self.way_menu = QMenu(self)

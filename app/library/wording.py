@@ -101,14 +101,14 @@ def figures(entry: ModelEntry, computer: str) -> str:
             parts.append(f"{download} to download" + (f", {kept} kept" if kept != download else ""))
     if entry.memory:
         first, *rest = entry.memory
-        amounts = [f"memory {memory(first.size_bytes)} at {thousands(first.tokens)} tokens"]
-        amounts += [f"{memory(use.size_bytes)} at {thousands(use.tokens)}" for use in rest]
+        amounts = [_whole(f"memory {memory(first.size_bytes)} at {thousands(first.tokens)} tokens")]
+        amounts += [_whole(f"{memory(use.size_bytes)} at {thousands(use.tokens)}") for use in rest]
         parts.append(", ".join(amounts))
     bits = entry.bits_per_weight
     if bits is None and way is not None:
         bits = way.bits_per_weight
     if bits:
-        parts.append(f"{bits:.3g} bits a weight")
+        parts.append(_whole(f"{bits:.3g} bits a weight"))
     if entry.place:
         parts.append(entry.place)
     return SEPARATOR.join(parts)
@@ -147,6 +147,11 @@ def cancel_question(entry: ModelEntry) -> str:
         return ""
     lost = size(entry.transfer.done_bytes)
     return f"Give up the download of {entry.name}? The {lost} that are here are deleted."
+
+
+def _whole(words: str) -> str:
+    """The words with spaces at which no line ends."""
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _speed(bytes_per_s: float) -> str:

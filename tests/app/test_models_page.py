@@ -83,7 +83,7 @@ def test_what_a_card_says_of_a_model_that_could_be_downloaded(page: MainWindow) 
     (card,) = show(page, BIG)
     words = card.heading.accessibleName()
     assert words.startswith("Qwen3.5-4B, best answers that fit, right for this")
-    assert card.figures.text() == (
+    assert card.figures.text().replace("\N{NO-BREAK SPACE}", " ") == (
         "9.3 GB to download, 3.2 GB kept · memory 3.0 GB at 4k tokens, 4.0 GB at 32k, "
         "11 GB at 262k · 5.44 bits a weight"
     )
@@ -294,8 +294,9 @@ def test_nothing_is_cut_off_in_any_state(
         )
         for state in STATES
     ]
+    endless = replace(HERE, key="endless", name="a" * 90, place="/folders/" + "b" * 200)
     page.resize(width, 800)
-    cards = show(page, *entries)
+    cards = show(page, endless, *entries)
     QApplication.processEvents()
     for card in cards:
         if card.side_button.isVisible():

@@ -95,7 +95,7 @@ class ModelCardView(QWidget):
         self.problem = ThemedLabel(themes, "small", "warn", parent=self)
         for label in (self.heading, self.figures, self.fit_note, self.problem):
             label.setWordWrap(True)
-            # A word that is wider than the card, such as a folder's name, must not push buttons out.
+            # A word wider than the card, such as a folder's name, must not push buttons out.
             label.setMinimumWidth(1)
         self.way_button = QuietButton(themes, "caret-down", "", parent=self)
         self.way_button.clicked.connect(self.on_way_clicked)

@@ -218,7 +218,8 @@ class ModelLibrary(QObject):
     def on_found(self, found: _Found) -> None:
         """This machine was looked through."""
         self._refreshing = False
-        self._arriving.clear()
+        if not self._refresh_again:
+            self._arriving.clear()
         for key, done_bytes in found.arrived_bytes.items():
             state = self.downloads.states.get(key)
             if state is not None:
@@ -241,7 +242,6 @@ class ModelLibrary(QObject):
     def on_job_failed(self, sentence: str) -> None:
         """Something on a pool thread did not work; the page says what."""
         self.noticed.emit(sentence)
-        self.refresh()
 
     @Slot(str)
     def on_download_changed(self, key: str) -> None:
@@ -340,7 +340,7 @@ class ModelLibrary(QObject):
 
 
 class _Job(QRunnable):
-    """Work for the pool thread; what goes wrong becomes a sentence."""
+    """Work for the pool thread; what goes wrong becomes a sentence. `then` follows in any case."""
 
     def __init__(
         self,
@@ -356,13 +356,13 @@ class _Job(QRunnable):
     def run(self) -> None:
         try:
             self._work()
-            if self._then is not None:
-                self._then()
         except FiresideError as error:
             self._on_failure(str(error))
         except Exception:  # noqa: BLE001 - nobody above would hear of it
             _log.exception("unexpected error in a job of the library")
             self._on_failure(_UNEXPECTED)
+        if self._then is not None:
+            self._then()
 
 
 def _keep_token(token: str) -> None:

@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -462,3 +462,61 @@ def test_an_original_is_converted_and_can_be_deleted_afterwards(
         person.click(raw.question.yes_button)
         qtbot.waitUntil(lambda: not (tmp_path / "cache" / f"models--Qwen--{SMALL}").exists())
         assert (folder / "config.json").is_file()
+
+
+def test_a_model_that_cannot_be_deleted_comes_back_and_says_why(
+    open_window: Open, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint(tmp_path / "own" / f"{SMALL}-4bit")
+    person = open_window()
+    person.go_to_models()
+    card = person.see(SMALL, "here")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    person.click(card.side_button)
+    person.click(card.question.yes_button)
+    notice = person.window.models_page.notice
+    qtbot.waitUntil(notice.isVisible)
+    assert "could not be deleted (Permission denied)" in notice.text()
+    card = person.see(SMALL, "here")
+    monkeypatch.undo()
+    person.click(card.side_button)
+    person.click(card.question.yes_button)
+    person.see(SMALL, "absent")
+    assert not notice.isVisible(), "what was said before is over"
+    qtbot.waitUntil(lambda: not folder.exists())
+
+
+def test_a_model_that_arrives_while_the_disk_is_slow_never_looks_gone(
+    open_window: Open, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, turns = threading.Event(), threading.Semaphore(0)
+    find = LibraryPlaces.find
+
+    def slowly(self: LibraryPlaces, folders: Sequence[Path]) -> object:
+        found = find(self, folders)
+        looked.set()
+        assert turns.acquire(timeout=30)
+        return found
+
+    gate = Gate(DEMO_MODEL_DIR / WEIGHTS)
+    with HubServer({f"mlx-community/{SMALL}-4bit": ready_repository(gate.content())}) as server:
+        person = open_window(server)
+        card = person.go_to_models()
+        person.choose_ready(SMALL)
+        person.click(card.main_button)
+        person.see(SMALL, "downloading")
+        monkeypatch.setattr(LibraryPlaces, "find", slowly)
+        person.window.show_chat()
+        person.go_to_models()  # looks again
+        qtbot.waitUntil(looked.is_set)
+        gate.opened.set()
+        qtbot.waitUntil(lambda: not person.composition.library.downloads.states)
+        with qtbot.waitSignal(person.composition.library.shelf_changed):
+            turns.release()
+        assert card.entry.state == "checking", "it is here, and the next look will find it"
+        turns.release()
+        person.see(SMALL, "here")

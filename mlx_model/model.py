@@ -3,6 +3,7 @@ into logits. Owns which positions a call uses; what a sequence has seen lives in
 """
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,12 +14,21 @@ from mlx_model.cache import SequenceCache
 from mlx_model.config import ModelConfig
 from mlx_model.language import LanguageModel
 from mlx_model.layers import Linear
-from mlx_model.rope import RotaryPositions, media_position_ids
+from mlx_model.rope import RotaryPositions, Rotation, media_position_ids
 from mlx_model.vision import VisionModel
 
 Tokens = mx.array | NDArray[np.int64]
 Pixels = mx.array | NDArray[np.float32]
 Grids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the language model read and made of a sequence. Shapes: arrays [1, T, hidden]."""
+
+    embeddings: mx.array
+    rotation: Rotation
+    hidden: mx.array
 
 
 class Trunk(nn.Module):
@@ -59,6 +69,21 @@ class Model(nn.Module):
 
         Shapes: input_ids [1, T]; pixels [P, patch width]; grids [n, 3] -> [1, T, vocab].
         """
+        run = self.run(
+            input_ids, pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw, cache
+        )
+        return self.logits(run.hidden)
+
+    def run(
+        self,
+        input_ids: Tokens,
+        pixel_values: Pixels | None = None,
+        image_grid_thw: Grids | None = None,
+        pixel_values_videos: Pixels | None = None,
+        video_grid_thw: Grids | None = None,
+        cache: SequenceCache | None = None,
+    ) -> Run:
+        """The same up to the head: what it reads, and what the draft head reads."""
         ids = np.asarray(input_ids, dtype=np.int64)
         cache = self.make_cache() if cache is None else cache
         embeddings = self._embed(input_ids)
@@ -76,7 +101,14 @@ class Model(nn.Module):
         rotation = self._rotary.rotation(positions)
         hidden = self.model.language_model(embeddings, rotation, cache, last_only=False)
         cache.advance(ids.shape[1], next_position)
-        return self._head(hidden)
+        return Run(embeddings, rotation, hidden)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Shapes: hidden [1, T, hidden], after the final norm -> [1, T, vocab]."""
+        tied = self.config.text.tie_word_embeddings
+        head = self.model.language_model.embed_tokens.as_linear if tied else self.lm_head
+        logits: mx.array = head(hidden)
+        return logits
 
     def encode_media(self, pixel_values: Pixels, grid_thw: Grids) -> mx.array:
         """Embeddings of pictures or clips, lazily: the caller evaluates them.
@@ -144,7 +176,7 @@ class Model(nn.Module):
             next_position = int(position_ids.max()) + 1
         hidden = self.model.language_model(embeddings, rotation, cache, last_only=True)
         cache.advance(tokens, next_position)
-        logits = self._head(hidden)[:, 0]
+        logits = self.logits(hidden)[:, 0]
         # The last token's logits do not need the states that it leaves behind; without this they
         # would stay unevaluated, and hold the whole chunk's arrays, until the next call.
         return logits if tokens == 1 else mx.depends([logits], cache.arrays())[0]
@@ -158,12 +190,6 @@ class Model(nn.Module):
         ids = input_ids if isinstance(input_ids, mx.array) else mx.array(input_ids.astype(np.int32))
         embeddings: mx.array = self.model.language_model.embed_tokens(ids)
         return embeddings
-
-    def _head(self, hidden: mx.array) -> mx.array:
-        tied = self.config.text.tie_word_embeddings
-        head = self.model.language_model.embed_tokens.as_linear if tied else self.lm_head
-        logits: mx.array = head(hidden)
-        return logits
 
 
 def _placed(embeddings: mx.array, where: NDArray[np.bool_], rows: mx.array) -> mx.array:

@@ -32,6 +32,11 @@ class LineRotation:
             x, self.rotary_dim, traditional=False, base=self.theta, scale=1.0, offset=self.start
         )
 
+    def part(self, first: int, count: int) -> "LineRotation":
+        """The rotation of `count` of its tokens from number `first` on."""
+        del count
+        return LineRotation(self.start + first, self.theta, self.rotary_dim)
+
 
 @dataclass(frozen=True, slots=True)
 class TableRotation:
@@ -49,6 +54,11 @@ class TableRotation:
         if x.shape[-1] > 2 * half:
             turned.append(x[..., 2 * half :])
         return mx.concatenate([part.astype(x.dtype) for part in turned], axis=-1)
+
+    def part(self, first: int, count: int) -> "TableRotation":
+        """The rotation of `count` of its tokens from number `first` on."""
+        rows = slice(first, first + count)
+        return TableRotation(self.cos[rows], self.sin[rows])
 
 
 Rotation = LineRotation | TableRotation

@@ -101,7 +101,7 @@ class Composition(QObject):
         """The model that is about to answer has come further."""
         if self.switch.wanted is not None:
             done = fraction if fraction >= 0 else None
-            opening = Opening(self.switch.wanted, checking=stage == "checking", done=done)
+            opening = Opening(self.switch.wanted, done=done)
             self.library.set_answering(self.switch.answering, opening)
 
     @Slot()

@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# "here" is on this machine and could answer; "next" waits for the end of an answer of the model
-# before; "broken" is on this machine and can never answer.
+# "checking" holds what has arrived against its hash; "arrived" is complete, and has not been looked
+# at yet. "here" is on this machine and could answer; "next" waits for the end of an answer of the
+# model before; "opening" is loaded and checked; "broken" is on this machine and can never answer.
 ModelState = Literal[
     "absent",
     "queued",
     "downloading",
     "paused",
-    "converting",
     "checking",
+    "converting",
+    "arrived",
     "failed",
     "here",
     "next",

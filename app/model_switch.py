@@ -94,10 +94,14 @@ class ModelSwitch(QObject):
 
     @Slot()
     def stay(self) -> None:
-        """Let the model that answers go on answering, if the next one still waits."""
+        """Let the model go on answering that has answered so far, be the next one half open."""
         if self.waits:
             self._wanted = None
             self.changed.emit()
+            return
+        former, self._former = self._former or self._demo_folder, None
+        if self._wanted not in (None, former):
+            self._want(former, anyway=True, chosen=False)
 
     @Slot(str)
     def on_state_changed(self, state: str) -> None:

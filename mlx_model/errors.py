@@ -9,6 +9,10 @@ class CheckpointError(FiresideError):
     """A checkpoint folder that cannot be loaded; names the file and the tensors at fault."""
 
 
+class IncompleteError(CheckpointError):
+    """A checkpoint of which files, or parts of them, have not arrived."""
+
+
 class TooLargeError(FiresideError):
     """A model that this machine has no room for; a person may have it opened all the same."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_model.errors import CheckpointError
+from mlx_model.errors import CheckpointError, IncompleteError
 from mlx_model.foreign_files import refuse_foreign
 
 INDEX_NAME = "model.safetensors.index.json"
@@ -87,7 +87,7 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
     except _UNREADABLE as error:
         raise unreadable(file) from error
     if 8 + length + end != size:
-        raise CheckpointError(f"The weights file {file} is incomplete. Download the model again.")
+        raise IncompleteError(f"The weights file {file} is incomplete. Download the model again.")
     _refuse_number_types(file, infos)
     return infos
 
@@ -121,7 +121,7 @@ def _unindexed_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         refuse_foreign(folder)
-        raise CheckpointError(
+        raise IncompleteError(
             f"There are no weights in {folder} (model.safetensors). Download the model again."
         )
     missing = []
@@ -141,7 +141,7 @@ def _unindexed_files(folder: Path) -> list[Path]:
 
 def _refuse_missing(folder: Path, names: Sequence[str]) -> None:
     if names:
-        raise CheckpointError(
+        raise IncompleteError(
             f"The model in {folder} is incomplete: {listed(names)} not there. "
             "Download the model again."
         )

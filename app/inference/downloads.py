@@ -4,6 +4,7 @@ Lives in the GUI thread and never waits there except in `close`. Knows neither t
 any widget.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,7 +15,10 @@ from app.inference.download_worker import DownloadWorker, Fetcher, FetchJob, Fet
 from app.model_entry import Transfer
 from mlx_model import DownloadEvent, DownloadProgress, DownloadTrouble
 
-DownloadPhase = Literal["queued", "downloading", "converting", "checking", "paused", "failed"]
+DownloadPhase = Literal[
+    "queued", "downloading", "checking", "converting", "arrived", "paused", "failed"
+]
+_SOMEBODY_ELSE = "Another program is downloading the same files; it goes on here afterwards."
 _PHASES: dict[str, DownloadPhase] = {"converting": "converting", "checking": "checking"}
 
 
@@ -106,8 +110,7 @@ class Downloads(QObject):
         if job in self._queue:
             self._queue.remove(job)
         state = self._states[key]
-        still = replace(state.transfer, bytes_per_s=None) if state.transfer else None
-        self._put(key, DownloadState("paused", state.way, still))
+        self._put(key, DownloadState("paused", state.way, _resting(state.transfer)))
 
     def give_up(self, key: str) -> None:
         """Stop and forget; `let_go` follows as soon as nothing writes the files any more."""
@@ -147,7 +150,7 @@ class Downloads(QObject):
             return
         state = self._states[job.key]
         if isinstance(event, DownloadTrouble):
-            self._put(job.key, replace(state, problem=event.text))
+            self._put(job.key, _in_trouble(state, event))
         elif isinstance(event, DownloadProgress):
             self._put(job.key, _further(state, event))
 
@@ -203,6 +206,18 @@ class Downloads(QObject):
             self.changed.emit(key)
 
 
+def _in_trouble(state: DownloadState, event: DownloadTrouble) -> DownloadState:
+    """The state while it waits to try again: nothing arrives."""
+    seconds = math.ceil(event.wait_s)
+    within = f"{seconds} s" if seconds <= 90 else f"{math.ceil(seconds / 60)} minutes"
+    problem = f"{event.text} Trying again within {within}." if seconds else event.text
+    return replace(state, transfer=_resting(state.transfer), problem=problem)
+
+
+def _resting(transfer: Transfer | None) -> Transfer | None:
+    return None if transfer is None else replace(transfer, bytes_per_s=None, left_s=None)
+
+
 def _further(state: DownloadState, event: DownloadProgress) -> DownloadState:
     """The state after an event; what has arrived stays known while it is checked."""
     phase = _PHASES.get(event.stage, "downloading")
@@ -210,8 +225,10 @@ def _further(state: DownloadState, event: DownloadProgress) -> DownloadState:
         done = event.done_bytes / event.total_bytes if event.total_bytes else None
         return replace(state, phase=phase, done=done, problem="")
     transfer = state.transfer
-    if event.total_bytes:
+    # While it is being listed, nobody knows how much there is to come.
+    if event.total_bytes and event.stage != "listing":
         transfer = Transfer(
             event.done_bytes, event.total_bytes, event.bytes_per_s or None, event.seconds_left
         )
-    return replace(state, phase=phase, transfer=transfer, done=None, problem="")
+    problem = _SOMEBODY_ELSE if event.stage == "waiting" else ""
+    return replace(state, phase=phase, transfer=transfer, done=None, problem=problem)

@@ -7,12 +7,19 @@ network. Knows no Qt.
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.inference.download_worker import FetchJob
-from mlx_model import CATALOGUE, CatalogueModel, DownloadEvent, catalogue_model
+from mlx_model import (
+    CATALOGUE,
+    CatalogueModel,
+    DownloadError,
+    DownloadEvent,
+    catalogue_model,
+)
 
 if TYPE_CHECKING:
     from mlx_model import FoundModel, Hub, Patience
@@ -30,12 +37,22 @@ class LibraryPlaces:
     catalogue: tuple[CatalogueModel, ...] = CATALOGUE
 
     def fetch(self, job: FetchJob) -> Iterator[DownloadEvent]:
-        """Get the model of the catalogue that a job names."""
+        """Get the model of the catalogue that a job names.
+
+        A token that is not accepted is not kept, so that the next try goes without it.
+        """
         from mlx_model import find_access_token, get_model
 
-        hub = self.hub(job.token or find_access_token())
+        token = job.token or find_access_token()
         model = catalogue_model(job.key)
-        yield from get_model(model, hub, job.stop, job.way == "ready", self.own_folder)
+        try:
+            yield from get_model(
+                model, self.hub(token), job.stop, job.way == "ready", self.own_folder
+            )
+        except DownloadError as error:
+            if token is not None and error.token_helps:
+                _forget(token)
+            raise
 
     def hub(self, token: str | None = None) -> "Hub":
         """The hub, as somebody with `token`."""
@@ -63,6 +80,13 @@ class LibraryPlaces:
         hub = self.hub()
         for repository in repositories(key, way):
             discard_download(repository, hub)
+
+
+def _forget(token: str) -> None:
+    from mlx_model import KeychainError, forget_access_token
+
+    with suppress(KeychainError):
+        forget_access_token(token)
 
 
 def repositories(key: str, way: str) -> tuple[str, ...]:

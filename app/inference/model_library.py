@@ -36,8 +36,7 @@ _log = logging.getLogger("fireside.library")
 _TELL_AFTER_MS = 30
 _UNEXPECTED = "Something went wrong inside the program. If it happens again, please report it."
 TOKEN_NOTE = (
-    "Make an access token at huggingface.co/settings/tokens and enter it here. "
-    "It is kept in the keychain, where there is one."
+    "A token is a password for programs. Once it has been accepted, it is kept in the keychain."
 )
 
 
@@ -56,7 +55,7 @@ class ModelLibrary(QObject):
     Signals:
         shelf_changed(ModelShelf): what is to be shown; soon after any number of changes.
         use_requested(Path, bool): somebody wants this model to answer, and may insist.
-        stay_requested(): the model that waits for the end of an answer is not wanted any more.
+        stay_requested(): the model that waits, or is being opened, is not wanted any more.
         noticed(str): something about no model in particular; empty when it is over.
         added(str): the key of a model that somebody pointed at.
     """
@@ -88,6 +87,8 @@ class ModelLibrary(QObject):
         )
         self._chip = ""
         self._token: str | None = None
+        # Whose downloads show whether it is accepted.
+        self._trying_token: set[str] = set()
         # Complete downloads that have not been found on the disk yet.
         self._arriving: dict[str, DownloadState] = {}
         self._pointed: list[Path] = []
@@ -187,9 +188,9 @@ class ModelLibrary(QObject):
 
     @Slot(str, str)
     def give_token(self, key: str, token: str) -> None:
-        """Go on with a download as somebody; the keychain keeps the token if there is one."""
+        """Go on with a download as somebody; the keychain keeps a token that is accepted."""
         self._token = token
-        self._run(lambda: _keep_token(token))
+        self._trying_token.add(key)
         self._download(key)
 
     @Slot(object)
@@ -249,23 +250,37 @@ class ModelLibrary(QObject):
         unfinished = {key: state.way for key, state in self.downloads.states.items()}
         if unfinished != self._preferences.unfinished:
             self._preferences.unfinished = unfinished
+        self._judge_token(key)
         self._tell_soon()
 
     @Slot(str, object)
     def on_download_arrived(self, key: str, folder: Path) -> None:
         """A model is complete: look for it where it is now."""
         _log.info("%s is in %s", key, folder)
-        self._arriving[key] = DownloadState("checking", self._way(key))
+        self._arriving[key] = DownloadState("arrived", self._way(key))
         self.refresh()
 
     @Slot(str, str)
     def on_download_let_go(self, key: str, way: str) -> None:
-        """A download was given up: delete what has arrived."""
-        self._run(lambda: self._places.discard(key, way))
+        """A download was given up: delete what has arrived, and see what there is without it."""
+        self._run(lambda: self._places.discard(key, way), then=self._done.emit)
 
     def _download(self, key: str) -> None:
         state = self.downloads.states.get(key)
         self.downloads.start(key, state.way if state else self._way(key), self._token)
+
+    def _judge_token(self, key: str) -> None:
+        """Keep a token with which files arrive; go without one with which they do not."""
+        state = self.downloads.states.get(key)
+        if key not in self._trying_token or state is None:
+            return
+        token = self._token
+        if state.phase == "failed":
+            self._trying_token.discard(key)
+            self._token = None if state.needs_token else token
+        elif state.phase == "downloading" and state.transfer is not None and token is not None:
+            self._trying_token.discard(key)
+            self._run(lambda: _keep_token(token))
 
     def _way(self, key: str) -> str:
         return "ready" if self._facts.ways.get(key) == "ready" else "convert"

@@ -34,14 +34,13 @@ class MachineRoom:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A model on its way to answer: `waits` for the end of an answer, then `checking` or loading.
+    """A model on its way to answer: `waits` for the end of an answer, then it is loaded, checked.
 
-    `done` is the share that is checked, None where nobody can tell.
+    `done` is the share that is checked, None before that.
     """
 
     folder: Path
     waits: bool = False
-    checking: bool = False
     done: float | None = None
 
 
@@ -78,12 +77,14 @@ def found_by_key(facts: ShelfFacts) -> dict[str, FoundModel]:
 
     A model of the catalogue goes under its name, any other under its folder.
 
-    What somebody pointed at is shown whatever it is, so that its card can say what is wrong.
+    What somebody pointed at, or has downloaded to its end, is shown whatever it is, so that its
+    card can say what is wrong.
     """
     by_key: dict[str, FoundModel] = {}
-    for found in facts.found:
+    # Those that work come first.
+    for found in sorted(facts.found, key=lambda found: found.problem is not None):
         key = _catalogue_name(found, facts.catalogue)
-        if key is not None and found.problem is None and key not in by_key:
+        if key is not None and found.is_whole and key not in by_key:
             by_key[key] = found
         elif found.source == "folder" or (found.is_ours and found.problem is None):
             by_key[str(found.folder)] = found
@@ -105,12 +106,23 @@ def make_shelf(facts: ShelfFacts) -> ModelShelf:
                 _at_hand(here, model.name, model.good_at, facts), here.folder, facts
             )
         entries.append(replace(entry, name=model.name, recommended=model.name == best))
+    converted = {m.raw_repository for m in facts.catalogue if _is_converted(m, facts)}
     for key, other in found.items():
-        purpose = "the original, as published" if not other.quantised else ""
+        purpose = "" if other.quantised else "the original, as published"
+        if other.name in converted:
+            purpose = "the original, not needed any more"
         entries.append(_with_state(_at_hand(other, key, purpose, facts), other.folder, facts))
     entries.append(_with_state(_demo(), facts.demo_folder, facts))
     machine, budget = _machine_words(facts.machine)
     return ModelShelf(tuple(entries), machine, budget, _found_note(facts))
+
+
+def _is_converted(model: CatalogueModel, facts: ShelfFacts) -> bool:
+    """Whether our own conversion of it is here."""
+    return any(
+        found.source == "own" and found.name == model.converted_name and found.problem is None
+        for found in facts.found
+    )
 
 
 def _catalogue_name(found: FoundModel, catalogue: tuple[CatalogueModel, ...]) -> str | None:
@@ -230,11 +242,7 @@ def _with_state(entry: ModelEntry, folder: Path, facts: ShelfFacts) -> ModelEntr
     """Whether it answers, is about to, or was refused."""
     opening = facts.opening
     if opening is not None and opening.folder == folder:
-        if opening.waits:
-            return replace(entry, state="next")
-        return replace(
-            entry, state="checking" if opening.checking else "opening", done=opening.done
-        )
+        return replace(entry, state="next" if opening.waits else "opening", done=opening.done)
     if facts.answering == folder:
         return replace(entry, state="in_use")
     refusal = facts.refusals.get(folder)

@@ -97,6 +97,8 @@ class ModelCardView(QWidget):
             label.setWordWrap(True)
             # A word wider than the card, such as a folder's name, must not push buttons out.
             label.setMinimumWidth(1)
+        self.figures.setToolTip(wording.FIGURES_NOTE)
+        self.problem.setOpenExternalLinks(True)
         self.way_button = QuietButton(themes, "caret-down", "", parent=self)
         self.way_button.clicked.connect(self.on_way_clicked)
         self.way_menu = QMenu(self)
@@ -144,7 +146,7 @@ class ModelCardView(QWidget):
         self.progress.setVisible(bool(words))
         self._show_text(self.figures, "" if words else wording.figures(entry, _COMPUTER))
         self._show_text(self.fit_note, "" if words else entry.fit_note)
-        self._show_text(self.problem, entry.problem)
+        self._show_problem()
         self._show_buttons()
         self._show_ways()
         if entry.state == "failed" and entry.needs_token and self._asked is None:
@@ -162,10 +164,12 @@ class ModelCardView(QWidget):
     def on_main_clicked(self) -> None:
         """The button with a word on it: the next step for this model."""
         entry = self.entry
-        if entry.state in ("downloading", "queued"):
+        if entry.state in ("downloading", "queued", "checking"):
             self.commanded.emit("pause", entry.key)
-        elif entry.state in ("converting", "checking"):
-            self.on_side_clicked()
+        elif entry.state == "converting":
+            self.commanded.emit("cancel", entry.key)
+        elif entry.state == "opening":
+            self.commanded.emit("stay", entry.key)
         elif entry.state in ("absent", "here") and entry.fit_question:
             if entry.state == "here":
                 self._ask("use_anyway", entry.fit_question, "Use anyway")
@@ -219,6 +223,7 @@ class ModelCardView(QWidget):
     def on_theme_changed(self) -> None:
         """Sizes of text may have changed."""
         self.progress.setFixedHeight(self.progress.height_for(0))
+        self._show_problem()
         self.update()
 
     def _ask(self, verb: Verb | Literal["token"], sentence: str, yes: str, field: str = "") -> None:
@@ -232,9 +237,10 @@ class ModelCardView(QWidget):
             "downloading": "Pause",
             "paused": "Resume",
             "failed": "Try again",
-            "converting": "Cancel",
-            "checking": "Cancel",
+            "checking": "Pause",
+            "converting": "Stop",
             "here": "Use",
+            "opening": "" if entry.is_demo else "Cancel",
             "next": "Open now",
         }.get(entry.state, "")
         strong = entry.state == "paused"
@@ -254,11 +260,11 @@ class ModelCardView(QWidget):
             self.side_button.setVisible(entry.state in ("here", "broken"))
         elif entry.state in wording.ON_DISK:
             self.side_button.set_icon("trash", f"Delete {entry.name}")
-            self.side_button.setVisible(entry.can_delete and entry.state == "here")
+            self.side_button.setVisible(entry.can_delete and entry.state in ("here", "broken"))
         else:
             self.side_button.set_icon("x", f"Cancel the download of {entry.name}")
             self.side_button.setVisible(
-                entry.state in ("queued", "downloading", "paused")
+                entry.state in ("queued", "downloading", "checking", "paused")
                 or (entry.state == "failed" and bool(entry.ways))
             )
 
@@ -280,6 +286,19 @@ class ModelCardView(QWidget):
             action.triggered.connect(self.on_way_chosen)
             self._way_actions.addAction(action)
             self.way_menu.addAction(action)
+
+    def _show_problem(self) -> None:
+        sentence = self.entry.problem
+        linked = wording.linked(sentence, self._themes.theme.colours.accent)
+        rich = Qt.TextFormat.RichText if linked else Qt.TextFormat.PlainText
+        self.problem.setTextFormat(rich)
+        # Only a link is worth a stop of the Tab key.
+        flags = Qt.TextInteractionFlag
+        self.problem.setTextInteractionFlags(
+            flags.TextBrowserInteraction if linked else flags.TextSelectableByMouse
+        )
+        self.problem.setAccessibleName(sentence)
+        self._show_text(self.problem, linked or sentence)
 
     def _show_text(self, label: QLabel, text: str) -> None:
         label.setText(text)

@@ -19,7 +19,7 @@ from app.theme_source import ThemeSource
 
 _PADDING_PX = 16
 _COMPUTER = "Mac" if sys.platform == "darwin" else "computer"
-_RUNNING = ("queued", "downloading", "paused", "converting", "checking", "failed")
+_RUNNING = ("queued", "downloading", "checking", "converting", "arrived", "paused", "failed")
 
 
 class ModelOffer(OfferCard):

@@ -20,7 +20,7 @@ _GAP_PX = 12
 _TOP_PX = 24
 # Where the words of the button above begin.
 _NOTE_INDENT_PX = 27
-_ADD = "Add a folder with a checkpoint"
+_ADD = "Add a folder with a model"
 
 
 class ModelsPage(QScrollArea):
@@ -109,7 +109,7 @@ class ModelsPage(QScrollArea):
     @Slot()
     def on_add_clicked(self) -> None:
         """Let the person pick a folder."""
-        name = QFileDialog.getExistingDirectory(self, "Add a folder with a checkpoint")
+        name = QFileDialog.getExistingDirectory(self, _ADD)
         if name:
             self.folders_offered.emit([Path(name)])
 

@@ -1,5 +1,8 @@
 """How sizes, speeds and what can be done with a model are put into words. Pure text."""
 
+import re
+from html import escape
+
 from app.model_entry import ModelEntry, ModelState, Transfer, WayToGet
 
 SEPARATOR = " · "
@@ -7,10 +10,22 @@ _GB = 10**9
 _MB = 10**6
 _GIB = 1 << 30
 
+# Up to the dot or comma that ends it in a sentence.
+_ADDRESS = re.compile(r"https?://[^\s<>]*[^\s<>.,;:)]")
+# For whoever wonders about the words in the figures.
+FIGURES_NOTE = (
+    "A token is about three quarters of a word; a picture is some hundreds of them or a few "
+    "thousand. The longer the chat, the more memory it takes. Fewer bits a weight need less room "
+    "and cost some precision."
+)
+
 # The states of a model that is on this machine.
 ON_DISK = ("here", "next", "opening", "in_use", "broken")
 _DOING: dict[ModelState, str] = {
     "queued": "Waits for the download before it",
+    "arrived": "Looking at what has arrived",
+    "checking": "Checking what has arrived",
+    "converting": "Converting to 4 bits",
     "next": "Opens when the answer is finished",
     "opening": "Opening",
 }
@@ -32,12 +47,10 @@ def memory(count: float) -> str:
 
 
 def transferred(done: float, total: float) -> str:
-    """Such as "1.8 of 2.9 GB", in the unit of the whole."""
-    whole = size(total)
-    number, unit = whole.split(" ")
-    scale = _GB if unit == "GB" else _MB
-    digits = 1 if "." in number else 0
-    return f"{min(done, total) / scale:,.{digits}f} of {whole}"
+    """Such as "1.8 of 2.9 GB", or "32 MB of 2.9 GB" in the beginning."""
+    part, whole = size(min(done, total)), size(total)
+    number, unit = part.split(" ")
+    return f"{number if whole.endswith(unit) else part} of {whole}"
 
 
 def time_left(seconds: float) -> str:
@@ -70,10 +83,12 @@ def progress_line(entry: ModelEntry) -> str:
         if transfer is None:
             return "Paused"
         return f"Paused at {transferred(transfer.done_bytes, transfer.total_bytes)}"
-    if entry.state in ("converting", "checking"):
-        doing = "Converting to 4 bits" if entry.state == "converting" else "Checking"
-        return doing if entry.done is None else f"{doing}, {round(100 * entry.done)} %"
-    return _DOING.get(entry.state, "")
+    doing = _DOING.get(entry.state, "")
+    if entry.done is None:
+        return doing
+    if entry.state == "opening":
+        doing = "Checking the model"
+    return f"{doing}, {round(100 * entry.done)} %"
 
 
 def progress_share(entry: ModelEntry) -> float | None:
@@ -83,7 +98,7 @@ def progress_share(entry: ModelEntry) -> float | None:
         if transfer is None or transfer.total_bytes <= 0:
             return None
         return transfer.done_bytes / transfer.total_bytes
-    return entry.done if entry.state in ("converting", "checking") else None
+    return entry.done
 
 
 def figures(entry: ModelEntry, computer: str) -> str:
@@ -98,7 +113,8 @@ def figures(entry: ModelEntry, computer: str) -> str:
         if not way.download_bytes:
             parts.append(f"the original is here, {kept} more")
         else:
-            parts.append(f"{download} to download" + (f", {kept} kept" if kept != download else ""))
+            more = f", {kept} more to convert" if way.key == "convert" else ""
+            parts.append(f"{download} to download{more}")
     if entry.memory:
         first, *rest = entry.memory
         amounts = [_whole(f"memory {memory(first.size_bytes)} at {thousands(first.tokens)} tokens")]
@@ -110,13 +126,21 @@ def figures(entry: ModelEntry, computer: str) -> str:
     if bits:
         parts.append(_whole(f"{bits:.3g} bits a weight"))
     if entry.place:
-        parts.append(entry.place)
+        parts.append(_whole(entry.place))
     return SEPARATOR.join(parts)
 
 
 def thousands(tokens: int) -> str:
     """A number of tokens in thousands, as they are counted: 262,144 is "262k"."""
     return f"{tokens // 1000}k" if tokens >= 1000 else str(tokens)
+
+
+def linked(sentence: str, colour: str) -> str:
+    """The sentence as rich text, its addresses to be clicked; "" if there are none in it."""
+    if not _ADDRESS.search(sentence):
+        return ""
+    link = f'<a href="\\g<0>" style="color:{colour}">\\g<0></a>'
+    return _ADDRESS.sub(link, escape(sentence))
 
 
 def way_name(way: WayToGet) -> str:

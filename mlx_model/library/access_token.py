@@ -46,10 +46,11 @@ def keep_access_token(token: str) -> None:
         ) from error
 
 
-def forget_access_token() -> None:
-    """Take our token out of the keychain, if there is one."""
+def forget_access_token(token: str | None = None) -> None:
+    """Take our token out of the keychain, if there is one, and it is `token` or that is None."""
     try:
-        keyring.delete_password(_SERVICE, _ACCOUNT)
+        if token in (None, keyring.get_password(_SERVICE, _ACCOUNT)):
+            keyring.delete_password(_SERVICE, _ACCOUNT)
     except PasswordDeleteError:
         return
     except KeyringError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlx_model.config import load_config
-from mlx_model.errors import CheckpointError
+from mlx_model.errors import CheckpointError, IncompleteError
 from mlx_model.library.hub_cache import default_cache
 from mlx_model.library.lm_studio import lm_studio_folders
 from mlx_model.library.memory_needs import MemoryNeeds, memory_needs
@@ -33,7 +33,8 @@ class FoundModel:
 
     `problem` says why it cannot be used, and is None if, by config and headers, it can; `bits`
     and `needs` are None then too if they are not known. `quantised` is False for one as published.
-    `is_ours` says whether it is of the family that this program runs.
+    `is_ours` says whether it is of the family that this program runs, `is_whole` is False if
+    something of it has not arrived.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FoundModel:
     bits: float | None = None
     quantised: bool = False
     needs: MemoryNeeds | None = None
+    is_whole: bool = True
 
     @property
     def may_be_deleted(self) -> bool:
@@ -84,7 +86,9 @@ def look_at(folder: Path, source: Source = "folder", name: str | None = None) ->
         config = load_config(folder)
         tensors = find_tensors(folder)
     except CheckpointError as error:
-        return FoundModel(name, folder, source, _bytes_below(folder), is_ours, str(error))
+        whole = not isinstance(error, IncompleteError)
+        size = _bytes_below(folder)
+        return FoundModel(name, folder, source, size, is_ours, str(error), is_whole=whole)
     groups = weight_groups(tensors, config.quantization)
     # A draft head stays on disk.
     loaded = size_bytes(group for group in groups if group.part != "draft head")

@@ -141,15 +141,15 @@ class Persistence:
         match status:
             case HTTPStatus.UNAUTHORIZED if self._with_token:
                 return DownloadError(
-                    "The hub does not accept the access token. "
-                    "Enter a new one, or remove it if the model is free for everybody.",
+                    "The hub does not accept the access token. Enter a new one from "
+                    f"{self._endpoint}/settings/tokens, or try again without any.",
                     token_helps=True,
                 )
             case HTTPStatus.UNAUTHORIZED:
                 return AbsentError(
                     f"The hub shows {self._repository} only to people with an access token, or "
-                    f"does not have it. Check the name, or make a token at {self._endpoint}"
-                    "/settings/tokens and enter it.",
+                    f"does not have it. Check the name, or enter a token from {self._endpoint}"
+                    "/settings/tokens.",
                     token_helps=True,
                 )
             case HTTPStatus.FORBIDDEN:
@@ -173,7 +173,7 @@ class Persistence:
             status = error.response.status_code
             if status == HTTPStatus.TOO_MANY_REQUESTS:
                 return "The hub asks to wait because of too many requests"
-            return f"The hub has a problem of its own (answer {status})"
+            return f"The hub has a problem of its own, error {status}"
         if isinstance(error, OddAnswerError):
             return f"Something answered in the hub's place, a sign-in page perhaps: {error}"
         if isinstance(error, httpx2.TimeoutException):

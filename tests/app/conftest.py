@@ -14,11 +14,15 @@ from shiboken6 import isValid
 
 from app.composition import Composition
 from app.inference.controller import ReplyController
-from app.inference.worker import OnOpening, OpenJob
+from app.inference.library_places import LibraryPlaces
+from app.inference.worker import OnOpening, Opener, OpenJob
 from app.main_window import MainWindow
 from app.resources import DEMO_MODEL_DIR
 from app.theme_source import ThemeSource
+from mlx_model import Patience
+from tests.app.person import Open, Person, open_echo
 from tests.app.scripted_engine import Script, ScriptedEngine
+from tests.hub_server.server import HubServer
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -91,6 +95,33 @@ def make_composition(
     yield make
     for composition in made:
         assert composition.close(10_000), "a thread did not end"
+
+
+@pytest.fixture
+def open_window(qtbot: QtBot, tmp_path: Path) -> Iterator[Open]:
+    """Opens the program; the hub's cache and everything else lie below the test's folder."""
+    made: list[Composition] = []
+
+    def make(
+        server: HubServer | None = None, opener: Opener = open_echo, model: Path | None = None
+    ) -> Person:
+        places = LibraryPlaces(
+            server.endpoint if server else "http://127.0.0.1:9",
+            Patience(stall_s=10, first_wait_s=0.01, longest_wait_s=0.01, tries=3),
+            tmp_path / "cache",
+            tmp_path / "own",
+            tmp_path,
+        )
+        composition = Composition(model, tmp_path / "data", opener, places)
+        qtbot.addWidget(composition.window)
+        made.append(composition)
+        composition.start()
+        qtbot.waitUntil(lambda: composition.controller.state == "idle")
+        return Person(composition, qtbot)
+
+    yield make
+    for composition in made:
+        assert composition.close(20_000), "a thread did not end"
 
 
 @pytest.fixture

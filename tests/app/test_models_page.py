@@ -84,7 +84,7 @@ def test_what_a_card_says_of_a_model_that_could_be_downloaded(page: MainWindow) 
     words = card.heading.accessibleName()
     assert words.startswith("Qwen3.5-4B, best answers that fit, right for this")
     assert card.figures.text().replace("\N{NO-BREAK SPACE}", " ") == (
-        "9.3 GB to download, 3.2 GB kept · memory 3.0 GB at 4k tokens, 4.0 GB at 32k, "
+        "9.3 GB to download, 3.2 GB more to convert · memory 3.0 GB at 4k tokens, 4.0 GB at 32k, "
         "11 GB at 262k · 5.44 bits a weight"
     )
     assert card.main_button.text() == "Download 9.3 GB"
@@ -343,12 +343,12 @@ def test_sizes_are_said_as_disks_are_sold(count: int, words: str) -> None:
             Transfer(1_800_000_000, 2_900_000_000, 11.4e6, 96),
             "1.8 of 2.9 GB · 11 MB/s · 2 min left",
         ),
-        (Transfer(1, 2_900_000_000, 480_000, 6000), "0.0 of 2.9 GB · 480 kB/s · 2 h left"),
+        (Transfer(1, 2_900_000_000, 480_000, 6000), "1 MB of 2.9 GB · 480 kB/s · 2 h left"),
         (
             Transfer(3_100_000_000, 3 * GB, 1e6, 3),
             "3.0 of 3.0 GB · 1.0 MB/s · less than a minute left",
         ),
-        (Transfer(5, 19_300_000_000, 100, 9e6), "0 of 19 GB · 0 kB/s · days left"),
+        (Transfer(5, 19_300_000_000, 100, 9e6), "1 MB of 19 GB · 0 kB/s · days left"),
     ],
 )
 def test_how_far_a_download_is(transfer: Transfer, words: str) -> None:

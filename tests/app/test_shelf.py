@@ -81,7 +81,7 @@ def test_a_model_of_the_catalogue_that_is_here_takes_its_place() -> None:
     assert by_key["Qwen3.5-4B"].state == "here"
     assert by_key["Qwen3.5-4B"].can_delete
     assert by_key["Qwen3.5-2B"].state == "in_use"
-    assert by_key["/cache/4B"].purpose == "the original, as published"
+    assert by_key["/cache/4B"].purpose == "the original, not needed any more"
     assert not by_key["/studio/2B"].can_delete
     assert shelf.found_note == "found 2 in the Hugging Face cache and 1 in LM Studio"
 
@@ -118,6 +118,6 @@ def test_downloads_openings_and_refusals_show_on_their_cards() -> None:
     for opening, state in (
         (Opening(Path("/mine"), waits=True), "next"),
         (Opening(Path("/mine")), "opening"),
-        (Opening(Path("/mine"), checking=True, done=0.5), "checking"),
+        (Opening(Path("/mine"), done=0.5), "opening"),
     ):
         assert entries(make_shelf(replace(facts, opening=opening)))["/mine"].state == state

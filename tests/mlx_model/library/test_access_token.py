@@ -6,9 +6,7 @@ from pathlib import Path
 import keyring
 import pytest
 from huggingface_hub import constants
-from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as NoKeychain
-from keyring.errors import PasswordDeleteError
 
 from mlx_model.library.access_token import (
     KeychainError,
@@ -16,27 +14,7 @@ from mlx_model.library.access_token import (
     forget_access_token,
     keep_access_token,
 )
-
-
-class Keychain(KeyringBackend):
-    """One that lasts as long as a test."""
-
-    priority = 1.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, username: str) -> str | None:
-        return self.kept.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.kept[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        if (service, username) not in self.kept:
-            raise PasswordDeleteError("none")
-        del self.kept[service, username]
+from tests.keychain import Keychain
 
 
 @pytest.fixture(autouse=True)

@@ -139,7 +139,7 @@ def test_waits_double_while_nothing_arrives_and_then_it_says_what_to_do(
 ) -> None:
     hub = hub_at(server, tmp_path, tries=8)
     server.faults.add(Fault("status", name=WEIGHTS, times=99, status=500))
-    with pytest.raises(DownloadError, match=r"\(answer 500\) \(8 times in a row\)\. What has"):
+    with pytest.raises(DownloadError, match=r"error 500 \(8 times in a row\)\. What has"):
         fetched(hub)
     assert waits_of(hub) == [1, 2, 4, 8, 16, 30, 30]
     server.faults.clear()

@@ -50,6 +50,8 @@ class ModelSwitch(QObject):
         self._former: Path | None = None
         # Whether a person chose it here, which is remembered.
         self._chosen = False
+        # What was said last of a model that could not be opened.
+        self._complaint = ""
         controller.model_opened.connect(self.on_model_opened)
         controller.model_failed.connect(self.on_model_failed)
         controller.opening_progressed.connect(self.on_opening_progressed)
@@ -120,6 +122,8 @@ class ModelSwitch(QObject):
         if self._chosen:
             is_demo = card.folder == self._demo_folder
             self._preferences.model_folder = None if is_demo else card.folder
+            if self._window.composer.status.text() == self._complaint:
+                self._window.set_status("")
         self._answering = card
         self._wanted = None
         self._window.set_model_label(card.name, card.note)
@@ -132,6 +136,7 @@ class ModelSwitch(QObject):
         self._wanted = None
         former, self._former = self._former, None
         self.refused.emit(problem.folder, problem.sentence, problem.can_override)
+        self._complaint = problem.sentence
         self._window.set_status(problem.sentence)
         if former is None or former == problem.folder:
             self._window.set_model_label("No model", "")

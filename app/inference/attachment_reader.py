@@ -59,8 +59,16 @@ def inspect_file(
         if not cancel.is_set():
             _log.exception("unexpected error while reading %s", path)
         problem = f"“{name}” could not be read. Try to save it again as JPEG, PNG or MP4."
-    is_model = (path / "config.json").is_file()
-    return Inspection(replace(attachment, problem=problem), stamp, is_model=is_model)
+    return Inspection(replace(attachment, problem=problem), stamp, is_model=_is_about_a_model(path))
+
+
+def _is_about_a_model(path: Path) -> bool:
+    """Whether a path that is no medium is a model, or a part of one, of whatever kind."""
+    names = [file.name for file in path.glob("*")] if path.is_dir() else [path.name]
+    return any(
+        name in ("config.json", "adapter_config.json") or name.endswith((".safetensors", ".gguf"))
+        for name in names
+    )
 
 
 def _inspect_picture(

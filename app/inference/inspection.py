@@ -36,7 +36,7 @@ class Inspection:
     """What was found. `attachment.problem` says why the file cannot be sent.
 
     `thumbnail` is None with a problem; `filmstrip` holds a few frames of a clip in order.
-    `is_model` is True for a folder that has a checkpoint's config.
+    `is_model` is True for what is a model, or a part of one, by its names.
     """
 
     attachment: Attachment

@@ -92,6 +92,8 @@ class ModelLibrary(QObject):
         # Complete downloads that have not been found on the disk yet.
         self._arriving: dict[str, DownloadState] = {}
         self._pointed: list[Path] = []
+        # Of models that are being deleted.
+        self._doomed: set[Path] = set()
         self._refreshing = False
         self._refresh_again = False
         self._leaving = False
@@ -105,7 +107,7 @@ class ModelLibrary(QObject):
         self._found.connect(self.on_found, queued)
         self._chip_known.connect(self.on_chip_known, queued)
         self._failed.connect(self.on_job_failed, queued)
-        self._done.connect(self.refresh, queued)
+        self._done.connect(self.on_job_done, queued)
         self._tell_timer = QTimer(self)
         self._tell_timer.setSingleShot(True)
         self._tell_timer.setInterval(_TELL_AFTER_MS)
@@ -195,9 +197,11 @@ class ModelLibrary(QObject):
 
     @Slot(object)
     def offer_folders(self, folders: Sequence[Path]) -> None:
-        """Somebody pointed at folders that may hold models."""
+        """Somebody pointed at folders that may hold models, or at a file in one."""
         self.noticed.emit("")
-        self._pointed += [folder for folder in folders if folder not in self._pointed]
+        for folder in map(_model_folder, folders):
+            if folder not in self._pointed:
+                self._pointed.append(folder)
         self.refresh()
 
     def close(self, limit_ms: int) -> bool:
@@ -226,7 +230,16 @@ class ModelLibrary(QObject):
             if state is not None:
                 transfer = self._transfer(key, state.way, done_bytes)
                 self.downloads.put_paused(key, state.way, transfer)
-        self._set(found=found.models)
+        kept = (*self._preferences.added_folders, *self._pointed)
+        # It may have been taken off the list, or begun to be deleted, since the look began.
+        self._set(
+            found=tuple(
+                each
+                for each in found.models
+                if each.folder not in self._doomed
+                and (each.source != "folder" or each.folder in kept)
+            )
+        )
         self._take_pointed(found.folders)
         if self._refresh_again:
             self._refresh_again = False
@@ -243,6 +256,12 @@ class ModelLibrary(QObject):
     def on_job_failed(self, sentence: str) -> None:
         """Something on a pool thread did not work; the page says what."""
         self.noticed.emit(sentence)
+
+    @Slot()
+    def on_job_done(self) -> None:
+        """Something was deleted, or could not be: see what there is now."""
+        self._doomed.clear()
+        self.refresh()
 
     @Slot(str)
     def on_download_changed(self, key: str) -> None:
@@ -291,6 +310,7 @@ class ModelLibrary(QObject):
             return
         # Out of sight at once; if it cannot be deleted, looking again brings it back.
         self._set(found=tuple(each for each in self._facts.found if each != found))
+        self._doomed.add(found.folder)
         self._run(lambda: _delete_model(found), then=self._done.emit)
 
     def _forget(self, key: str) -> None:
@@ -378,6 +398,12 @@ class _Job(QRunnable):
             self._on_failure(_UNEXPECTED)
         if self._then is not None:
             self._then()
+
+
+def _model_folder(path: Path) -> Path:
+    """Weights and config stand for the folder that they are in."""
+    of_model = path.suffix == ".safetensors" or path.name == "config.json"
+    return path.parent if of_model else path
 
 
 def _keep_token(token: str) -> None:

@@ -108,8 +108,9 @@ def make_shelf(facts: ShelfFacts) -> ModelShelf:
         entries.append(replace(entry, name=model.name, recommended=model.name == best))
     converted = {m.raw_repository for m in facts.catalogue if _is_converted(m, facts)}
     for key, other in found.items():
-        purpose = "" if other.quantised else "the original, as published"
-        if other.name in converted:
+        raw = not other.quantised and other.problem is None
+        purpose = "the original, as published" if raw else ""
+        if raw and other.name in converted:
             purpose = "the original, not needed any more"
         entries.append(_with_state(_at_hand(other, key, purpose, facts), other.folder, facts))
     entries.append(_with_state(_demo(), facts.demo_folder, facts))

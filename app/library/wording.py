@@ -1,5 +1,6 @@
 """How sizes, speeds and what can be done with a model are put into words. Pure text."""
 
+import os
 import re
 from html import escape
 
@@ -16,7 +17,8 @@ _ADDRESS = re.compile(r"https?://[^\s<>]*[^\s<>.,;:)]")
 FIGURES_NOTE = (
     "A token is about three quarters of a word; a picture is some hundreds of them or a few "
     "thousand. The longer the chat, the more memory it takes. Fewer bits a weight need less room "
-    "and cost some precision."
+    "and cost some precision. A model that is converted here needs room beside its download, which "
+    "can be deleted afterwards."
 )
 
 # The states of a model that is on this machine.
@@ -113,7 +115,7 @@ def figures(entry: ModelEntry, computer: str) -> str:
         if not way.download_bytes:
             parts.append(f"the original is here, {kept} more")
         else:
-            more = f", {kept} more to convert" if way.key == "convert" else ""
+            more = f", {kept} more" if way.key == "convert" else ""
             parts.append(f"{download} to download{more}")
     if entry.memory:
         first, *rest = entry.memory
@@ -126,8 +128,9 @@ def figures(entry: ModelEntry, computer: str) -> str:
     if bits:
         parts.append(_whole(f"{bits:.3g} bits a weight"))
     if entry.place:
-        parts.append(_whole(entry.place))
-    return SEPARATOR.join(parts)
+        parts.append(entry.place if os.sep in entry.place else _whole(entry.place))
+    # A line may end before a dot, not after it.
+    return " ·\N{NO-BREAK SPACE}".join(parts)
 
 
 def thousands(tokens: int) -> str:

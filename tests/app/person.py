@@ -23,6 +23,8 @@ from tests.hub_server.repository import Content, Repository
 
 SMALL, MIDDLE = "Qwen3.5-0.8B", "Qwen3.5-2B"
 WEIGHTS = "model.safetensors"
+# The share of the demo model that is not its weights.
+SMALL_FILES = 0.015
 # The server sends pieces of a megabyte.
 FIRST_PIECES = 2 << 20
 

@@ -19,6 +19,7 @@ from mlx_model.messages import ReplyRequest
 from tests.app.person import (
     MIDDLE,
     SMALL,
+    SMALL_FILES,
     WEIGHTS,
     Gate,
     Open,
@@ -48,7 +49,7 @@ def test_a_model_is_downloaded_paused_resumed_and_used_in_mid_conversation(
         person.choose_ready(SMALL)
         person.click(card.main_button)
         person.see(SMALL, "downloading")
-        qtbot.waitUntil(lambda: (card.progress.fraction or 0) > 0.1)
+        qtbot.waitUntil(lambda: (card.progress.fraction or 0) > SMALL_FILES)
         assert (card.progress.fraction or 0) < 0.4
         assert card.progress.sentence.startswith(("1 of 6 MB", "2 of 6 MB"))
 
@@ -151,7 +152,7 @@ def test_an_unfinished_download_is_offered_at_the_next_start(
         card = person.go_to_models()
         person.choose_ready(SMALL)
         person.click(card.main_button)
-        qtbot.waitUntil(lambda: (card.progress.fraction or 0) > 0.1)
+        qtbot.waitUntil(lambda: (card.progress.fraction or 0) > SMALL_FILES)
         closing = threading.Timer(0.2, gate.opened.set)
         closing.start()
         assert person.composition.close(20_000)
@@ -183,12 +184,13 @@ def test_a_model_is_deleted_after_a_question(
         qtbot.waitUntil(lambda: not repository.exists())
 
 
-def test_a_folder_dropped_on_the_chat_is_offered_as_a_model(
-    open_window: Open, qtbot: QtBot, tmp_path: Path
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_is_dropped_on_the_chat_is_offered_as_a_model(
+    open_window: Open, qtbot: QtBot, tmp_path: Path, what: str
 ) -> None:
     folder = checkpoint(tmp_path / "mine")
     person = open_window()
-    drop_files(person.window, [folder])
+    drop_files(person.window, [folder / WEIGHTS if what == "file" else folder])
     person.see(str(folder), "here")
     qtbot.waitUntil(lambda: person.window.shows_models)
     assert person.window.composer.chips.chips == []
@@ -296,6 +298,7 @@ def test_a_model_that_fails_its_check_gives_way_to_the_former_one(
     person.click(card.question.yes_button)
     person.see(str(folder), "in_use")
     assert not card.problem.isVisible()
+    assert person.window.composer.status.text() == "", "that is over"
     assert person.composition.preferences.model_folder == folder
 
 
@@ -366,6 +369,34 @@ def test_a_model_that_cannot_be_deleted_comes_back_and_says_why(
     person.see(SMALL, "absent")
     assert not notice.isVisible(), "what was said before is over"
     qtbot.waitUntil(lambda: not folder.exists())
+
+
+def test_a_card_that_is_taken_off_the_list_stays_off_while_the_disk_is_slow(
+    open_window: Open, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint(tmp_path / "mine")
+    person = open_window()
+    drop_files(person.window, [folder])
+    card = person.see(str(folder), "here")
+    looked, released = threading.Event(), threading.Event()
+    find = LibraryPlaces.find
+
+    def slowly(self: LibraryPlaces, folders: Sequence[Path]) -> object:
+        found = find(self, folders)
+        if folders:
+            looked.set()
+            assert released.wait(30)
+        return found
+
+    monkeypatch.setattr(LibraryPlaces, "find", slowly)
+    person.window.show_chat()
+    person.go_to_models()  # looks again
+    qtbot.waitUntil(looked.is_set)
+    person.click(card.side_button)
+    qtbot.waitUntil(lambda: len(person.window.models_page.cards) == 5)
+    with qtbot.waitSignal(person.composition.library.shelf_changed):
+        released.set()
+    assert len(person.window.models_page.cards) == 5
 
 
 def test_a_model_that_arrives_while_the_disk_is_slow_never_looks_gone(

@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from app.inference.worker import OnOpening, OpenJob, ReplyEngine
 from app.resources import DEMO_MODEL_DIR
+from app.terminal.hand import drop_files
 from tests.app.person import SMALL, WEIGHTS, Gate, Open, checkpoint, echo, ready_repository
 from tests.app.scripted_engine import ScriptedEngine, wait_for_stop
 from tests.hub_server.faults import Fault
@@ -101,6 +102,24 @@ def test_what_another_program_has_begun_to_download_is_offered_as_a_download(
     person.see(str(studio), "here")  # the look is over
     assert card.entry.state == "absent"
     assert card.main_button.text().startswith("Download")
+
+
+@pytest.mark.parametrize("name", ["model-q4.gguf", "adapter_config.json"])
+def test_a_model_of_another_kind_says_so_wherever_it_is_dropped(
+    open_window: Open, qtbot: QtBot, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / name).write_bytes(b"{}")
+    person = open_window()
+    drop_files(person.window, [folder])
+    card = person.see(str(folder), "broken")
+    assert person.window.shows_models
+    assert name in card.problem.text()
+    assert card.entry.purpose == ""
+    assert person.window.composer.chips.chips == []
+    person.click(card.side_button)
+    qtbot.waitUntil(lambda: len(person.window.models_page.cards) == 5)
 
 
 def test_an_opening_model_can_be_left_for_the_one_before(

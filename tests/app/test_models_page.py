@@ -84,7 +84,7 @@ def test_what_a_card_says_of_a_model_that_could_be_downloaded(page: MainWindow) 
     words = card.heading.accessibleName()
     assert words.startswith("Qwen3.5-4B, best answers that fit, right for this")
     assert card.figures.text().replace("\N{NO-BREAK SPACE}", " ") == (
-        "9.3 GB to download, 3.2 GB more to convert · memory 3.0 GB at 4k tokens, 4.0 GB at 32k, "
+        "9.3 GB to download, 3.2 GB more · memory 3.0 GB at 4k tokens, 4.0 GB at 32k, "
         "11 GB at 262k · 5.44 bits a weight"
     )
     assert card.main_button.text() == "Download 9.3 GB"

@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make test` checks first and tests then, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table real bench bench-clips bench-conversion screenshots lock check-lock clean
+.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table real bench bench-clips bench-conversion peers bench-peers screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -119,6 +119,22 @@ bench-clips:
 bench-conversion:
 	@$(SETUP)/environment.py run
 	$(PYTHON) -m tools.bench.conversion_memory
+
+# mlx-lm and mlx-vlm from the package index, in an environment of their own.
+PEERS_PYTHON := build/peers/bin/python
+peers: build/peers/installed
+
+build/peers/installed:
+	@$(SETUP)/environment.py run
+	$(PYTHON) -m venv --clear build/peers
+	$(PEERS_PYTHON) -m pip install --disable-pip-version-check \
+		mlx-lm==0.32.2 "mlx-vlm[$(if $(filter Darwin,$(shell uname)),,cpu)]==0.7.10"
+	touch $@
+
+# This project beside mlx-lm and mlx-vlm. Takes about a quarter of an hour; what is in
+# build/bench-peers is not measured again. ARGS="--model demo --rows speed" picks.
+bench-peers: peers
+	$(PYTHON) -m tools.bench.peers $(ARGS)
 
 screenshots:
 	@$(SETUP)/preflight.py --offscreen

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlx_model.json_file import read_json
+
 _FORMAT = 1
 _FOLDER = "self-check"
 
@@ -69,7 +71,7 @@ class CheckRecords:
     def read(self, identity: str, device: str) -> CheckRecord | None:
         """The record, or None if there is none that can be read."""
         try:
-            data = json.loads(self._file(identity, device).read_text(encoding="utf-8"))
+            data = read_json(self._file(identity, device))
             if data["format"] != _FORMAT:
                 return None
             passed = Passed(*(str(data["passed"][key]) for key in ("files", "program", "mlx")))

@@ -4,7 +4,6 @@ Owns the reading of config.json. No field is ever guessed: the real sizes differ
 plausible default would hide (head widths, rotary base, token ids), so a missing one is an error.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,21 @@ from typing import Any, Literal
 
 from mlx_model.errors import CheckpointError
 from mlx_model.foreign_files import refuse_foreign
+from mlx_model.json_file import read_json
 
 LayerType = Literal["linear_attention", "full_attention"]
 
 # How mlx can pack weights; 1 bit works as well, but no language model survives it.
 PACKED_BITS = (2, 3, 4, 5, 6, 8)
 PACKED_GROUP_SIZES = (32, 64, 128)
+
+# More of anything than any model has, and little enough to be counted, listed and multiplied.
+_MOST = 1 << 24
+# What fp32 can hold.
+_SMALLEST, _LARGEST = 1e-37, 3e38
+_MOST_LAYERS = 1_000
+_MOST_EXPERTS = 10_000
+_SHOWN_CHARACTERS = 60
 
 _MODEL_TYPES = ("qwen3_5", "qwen3_5_text")
 _MIXTURE_TYPES = ("qwen3_5_moe", "qwen3_5_moe_text")
@@ -140,12 +148,12 @@ def load_config(path: str | Path) -> ModelConfig:
         what = "is not a folder" if file.parent.exists() else "cannot be found"
         raise CheckpointError(f"{file.parent} {what}. Choose a folder that holds a model.")
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"There is no config.json in {file.parent}. Choose a folder that holds a model."
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"The file {file} cannot be read as a model's config. Download the model again."
         ) from error
@@ -219,14 +227,16 @@ class _Fields:
             )
         return self.data[name]
 
-    def integer(self, name: str) -> int:
+    def integer(self, name: str, most: int = _MOST) -> int:
         value = self.required(name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise self.wrong(name, "a whole number")
+        if value > most:
+            raise self.wrong(name, f"at most {most:,}")
         return value
 
-    def positive(self, name: str) -> int:
-        value = self.integer(name)
+    def positive(self, name: str, most: int = _MOST) -> int:
+        value = self.integer(name, most)
         if value == 0:
             raise self.wrong(name, "a number above zero")
         return value
@@ -236,7 +246,7 @@ class _Fields:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not 0 < value < math.inf
+            or not _SMALLEST < value < _LARGEST
         ):
             raise self.wrong(name, "a number above zero")
         return float(value)
@@ -252,15 +262,21 @@ class _Fields:
         value = self.required(name)
         if value not in allowed:
             raise CheckpointError(
-                f"The model's {self.where} sets {name} to {value!r}, which is not supported. "
+                f"The model's {self.where} sets {name} to {_shown(value)}, which is not supported. "
                 "Choose another model."
             )
 
     def wrong(self, name: str, expected: str) -> CheckpointError:
         return CheckpointError(
             f"The model's {self.where} has a {name} that is not {expected}: "
-            f"{self.data[name]!r}. Download the model again."
+            f"{_shown(self.data[name])}. Download the model again."
         )
+
+
+def _shown(value: object) -> str:
+    """The value for a sentence, which a file's contents must not flood."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _refuse_other_architectures(data: Mapping[str, Any]) -> None:
@@ -269,7 +285,7 @@ def _refuse_other_architectures(data: Mapping[str, Any]) -> None:
         return
     raise CheckpointError(
         "The folder's config.json describes a model of another kind "
-        f"({kind or 'it does not say which'}). Choose a Qwen3.5 model."
+        f"({_shown(kind) if kind else 'it does not say which'}). Choose a Qwen3.5 model."
     )
 
 
@@ -278,7 +294,7 @@ def _text(fields: _Fields, tied: bool, mixture: bool) -> TextConfig:
     fields.expect("attention_bias", (False,))
     if "attn_output_gate" in fields.data:
         fields.expect("attn_output_gate", (True,))
-    layers = fields.positive("num_hidden_layers")
+    layers = fields.positive("num_hidden_layers", _MOST_LAYERS)
     config = TextConfig(
         vocab_size=fields.positive("vocab_size"),
         hidden_size=fields.positive("hidden_size"),
@@ -305,12 +321,19 @@ def _text(fields: _Fields, tied: bool, mixture: bool) -> TextConfig:
         raise fields.wrong("linear_conv_kernel_dim", "a number above one")
     _check_divides(fields, "num_key_value_heads", "num_attention_heads")
     _check_divides(fields, "linear_num_key_heads", "linear_num_value_heads")
+    for heads, width in (
+        ("num_attention_heads", "head_dim"),
+        ("linear_num_key_heads", "linear_key_head_dim"),
+        ("linear_num_value_heads", "linear_value_head_dim"),
+    ):
+        if fields.data[heads] * fields.data[width] > _MOST:
+            raise fields.wrong(heads, f"a number that {width} can be multiplied by")
     return config
 
 
 def _experts(fields: _Fields) -> ExpertsConfig:
     config = ExpertsConfig(
-        count=fields.positive("num_experts"),
+        count=fields.positive("num_experts", _MOST_EXPERTS),
         per_token=fields.positive("num_experts_per_tok"),
         intermediate_size=fields.positive("moe_intermediate_size"),
     )
@@ -347,9 +370,9 @@ def _rope(fields: _Fields, head_dim: int) -> RopeConfig:
         rope.expect("mrope_interleaved", (True,))
     base = rope if "rope_theta" in rope.data else fields
     part = rope if "partial_rotary_factor" in rope.data else fields
-    rotary_dim = int(head_dim * part.number("partial_rotary_factor"))
-    if rotary_dim > head_dim:
+    if part.number("partial_rotary_factor") > 1:
         raise part.wrong("partial_rotary_factor", "a number up to one")
+    rotary_dim = int(head_dim * part.number("partial_rotary_factor"))
     sections = rope.required("mrope_section")
     if (
         not isinstance(sections, list)
@@ -366,7 +389,7 @@ def _vision(fields: _Fields) -> VisionConfig:
     if fields.data.get("deepstack_visual_indexes"):
         fields.expect("deepstack_visual_indexes", ([],))
     config = VisionConfig(
-        depth=fields.positive("depth"),
+        depth=fields.positive("depth", _MOST_LAYERS),
         hidden_size=fields.positive("hidden_size"),
         intermediate_size=fields.positive("intermediate_size"),
         num_heads=fields.positive("num_heads"),

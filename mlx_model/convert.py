@@ -18,6 +18,7 @@ from mlx_model.companion_files import COMPANION_PATTERNS
 from mlx_model.config import load_config
 from mlx_model.conversion_plan import Step, plan, split
 from mlx_model.errors import CheckpointError
+from mlx_model.json_file import read_json
 from mlx_model.layouts import NORM_CONVENTION, parameter_sources
 from mlx_model.recipes import Recipe, find_recipe
 from mlx_model.tensor_files import INDEX_NAME, find_tensors
@@ -148,7 +149,7 @@ def _write_index(shards: Mapping[str, Sequence[Step]], folder: Path) -> None:
 
 
 def _write_config(origin: Path, folder: Path, recipe: Recipe, steps: Sequence[Step]) -> None:
-    data: dict[str, Any] = json.loads((origin / "config.json").read_text(encoding="utf-8"))
+    data: dict[str, Any] = read_json(origin / "config.json")
     quantization: dict[str, Any] = {
         "group_size": recipe.group_size,
         "bits": recipe.bits,

@@ -5,13 +5,12 @@ generator of events; load it, use it and free it on one and the same thread. No 
 mlx: the only one that a reply starts decodes a picture file.
 """
 
-import json
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import mlx.core as mx
 import numpy as np
@@ -21,6 +20,7 @@ from mlx_model.answering import Answer, Steps, ThinkingBudget
 from mlx_model.detokenizer import Detokenizer, TokenBytes
 from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats
 from mlx_model.generation import PreparedPrompt, decode, prefill
+from mlx_model.json_file import read_json
 from mlx_model.limits import MachineLimits
 from mlx_model.looking import MediaQueue, encode, read_media
 from mlx_model.messages import ReplyRequest
@@ -252,7 +252,7 @@ def _too_long(prompt_tokens: int, max_context: int) -> str:
 def read_label(path: Path) -> ModelLabel:
     """How the checkpoint in `path` wants to be presented: config.json may say, else its folder."""
     try:
-        config: Any = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = read_json(path / "config.json")
     except (OSError, ValueError):
         config = None
     own = config.get("fireside") if isinstance(config, dict) else None

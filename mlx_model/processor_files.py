@@ -3,7 +3,6 @@
 Owns where each setting may stand and what must agree; knows nothing of how settings are used.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from mlx_model.chat_template import ChatTemplate
 from mlx_model.config import VisionConfig, load_config
 from mlx_model.errors import CheckpointError
 from mlx_model.image_processing import ClipSettings, PixelSettings
+from mlx_model.json_file import read_json
 from mlx_model.prompt import MediaTokens
 
 # The reference's own cap for a frame, where a checkpoint asks for one without saying which.
@@ -197,7 +197,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file)
     except (OSError, ValueError) as error:
         raise _unreadable(file) from error
     if not isinstance(data, dict):

@@ -14,7 +14,6 @@ and a fixed chat go through the model. It passes if
   with the words that must be in the answers.
 """
 
-import json
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -34,6 +33,7 @@ from mlx_model.errors import CheckpointError, SelfCheckError
 from mlx_model.events import TextDelta
 from mlx_model.fingerprint import checkpoint_identity, files_stamp, program_version
 from mlx_model.generation import decode, prefill
+from mlx_model.json_file import read_json
 from mlx_model.looking import encode, read_media
 from mlx_model.messages import (
     ImagePart,
@@ -177,7 +177,7 @@ def own_questions(folder: Path) -> list[OwnQuestion]:
     try:
         return [
             OwnQuestion(str(entry["question"]), tuple(entry["says"]), media[entry.get("about")])
-            for entry in json.loads(file.read_text(encoding="utf-8"))
+            for entry in read_json(file)
         ]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(

@@ -5,6 +5,7 @@ model; which tensors a model needs is for `layouts` and `weights`.
 """
 
 import json
+import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from mlx_model.errors import CheckpointError, IncompleteError
 from mlx_model.foreign_files import refuse_foreign
+from mlx_model.json_file import read_json
 
 INDEX_NAME = "model.safetensors.index.json"
 
@@ -80,15 +82,20 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
         stated = metadata.get("norm_convention") if isinstance(metadata, Mapping) else None
         norms = None if stated is None else str(stated)
         infos = {
-            name: TensorInfo(file, str(entry["dtype"]), tuple(entry["shape"]), norms)
+            name: TensorInfo(file, str(entry["dtype"]), _shape(entry["shape"]), norms)
             for name, entry in header.items()
         }
-        end = _end([entry["data_offsets"] for entry in header.values()])
+        places = {name: entry["data_offsets"] for name, entry in header.items()}
+        end = _end(list(places.values()))
     except _UNREADABLE as error:
         raise unreadable(file) from error
     if 8 + length + end != size:
         raise IncompleteError(f"The weights file {file} is incomplete. Download the model again.")
     _refuse_number_types(file, infos)
+    for name, (start, stop) in places.items():
+        info = infos[name]
+        if stop - start != math.prod(info.shape) * BYTES_PER_ELEMENT[info.dtype]:
+            raise unreadable(file)
     return infos
 
 
@@ -101,7 +108,7 @@ def listed(names: Sequence[str]) -> str:
 
 def _indexed_files(index: Path) -> list[Path]:
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = read_json(index)["weight_map"]
         files = sorted({index.parent / Path(name).name for name in weight_map.values()})
     except _UNREADABLE as error:
         raise CheckpointError(
@@ -147,10 +154,17 @@ def _refuse_missing(folder: Path, names: Sequence[str]) -> None:
         )
 
 
+def _shape(sizes: Sequence[int]) -> tuple[int, ...]:
+    """The shape; ValueError if it is none."""
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError("a shape of something else than numbers")
+    return tuple(sizes)
+
+
 def _end(places: Sequence[tuple[int, int]]) -> int:
     """Where the last tensor ends; ValueError if they do not follow each other without a gap.
 
-    mlx compares each tensor's bytes with its shape, but reads one in another's place.
+    mlx would read one in another's place.
     """
     end = 0
     for start, stop in sorted(places):

@@ -3,7 +3,6 @@
 Looks at configs and at the headers of weights, never at the weights themselves.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 
 from mlx_model.config import load_config
 from mlx_model.errors import CheckpointError, IncompleteError
+from mlx_model.json_file import read_json
 from mlx_model.library.hub_cache import default_cache
 from mlx_model.library.lm_studio import lm_studio_folders
 from mlx_model.library.memory_needs import MemoryNeeds, memory_needs
@@ -107,7 +107,7 @@ def look_at(folder: Path, source: Source = "folder", name: str | None = None) ->
 
 def _is_ours(folder: Path) -> bool:
     try:
-        kind = json.loads((folder / "config.json").read_bytes())["model_type"]
+        kind = read_json(folder / "config.json")["model_type"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
     return isinstance(kind, str) and kind.startswith(_FAMILY)

@@ -6,7 +6,6 @@ events; a stop keeps what has arrived.
 """
 
 import errno
-import json
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -19,6 +18,7 @@ from huggingface_hub.errors import HFValidationError
 from mlx_model.byte_sizes import size_text
 from mlx_model.config import parse_config
 from mlx_model.errors import DownloadError
+from mlx_model.json_file import parse_json
 from mlx_model.library.download_events import (
     DownloadEvent,
     DownloadFinished,
@@ -284,7 +284,7 @@ class _Errand:
 def _check_config(content: bytes, repository: str) -> None:
     """Refuse other kinds of models before their weights are fetched."""
     try:
-        data = json.loads(content)
+        data = parse_json(content)
     except ValueError:
         data = None
     if not isinstance(data, dict):

@@ -5,7 +5,6 @@ tokenizer, template and safetensors is ever asked for: no pickle, no code.
 """
 
 import fnmatch
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from huggingface_hub.hf_api import RepoSibling
 
 from mlx_model.companion_files import COMPANION_PATTERNS
 from mlx_model.errors import DownloadError
+from mlx_model.json_file import parse_json
 from mlx_model.library.persistence import OddAnswerError
 
 CONFIG_NAME = "config.json"
@@ -119,7 +119,7 @@ def _weights(listing: Listing, index: bytes | None) -> list[HubFile]:
 
 def _indexed(listing: Listing, index: bytes) -> list[str]:
     try:
-        names = set(_strings(json.loads(index)["weight_map"].values()))
+        names = set(_strings(parse_json(index)["weight_map"].values()))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DownloadError(
             f"{listing.repository} has an index of its weights that cannot be read. "

@@ -1,7 +1,8 @@
 """Where LM Studio keeps models on this machine; it is only ever read."""
 
-import json
 from pathlib import Path
+
+from mlx_model.json_file import read_json
 
 # In the account's home: the file that names LM Studio's own folder, and where that is otherwise.
 _POINTER = ".lmstudio-home-pointer"
@@ -28,7 +29,7 @@ def lm_studio_folders(home: Path) -> list[Path]:
 def _chosen(studio: Path) -> list[Path]:
     """The folder that a person has chosen in LM Studio, if any."""
     try:
-        chosen = json.loads((studio / _SETTINGS).read_bytes())[_CHOSEN_FOLDER]
+        chosen = read_json(studio / _SETTINGS)[_CHOSEN_FOLDER]
         return [Path(chosen).expanduser()]
     except (OSError, ValueError, LookupError, TypeError):
         return []

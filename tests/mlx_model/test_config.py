@@ -208,11 +208,22 @@ def test_layers_may_be_packed_otherwise() -> None:
         ("image_token_id", NESTED["video_token_id"], "two things"),
         ("quantization", {"bits": 7, "group_size": 64}, "bits"),
         ("quantization", {"bits": 4, "group_size": 48}, "group_size"),
+        ("text_config.num_hidden_layers", 10**12, "num_hidden_layers.*at most 1,000"),
+        ("vision_config.depth", 10**9, "depth.*at most 1,000"),
+        ("text_config.vocab_size", 10**90, "vocab_size.*at most 16,777,216: 10+…"),
+        ("text_config.num_attention_heads", 2**23, "num_attention_heads.*multiplied"),
+        ("text_config.linear_key_head_dim", 10**7, "linear_num_key_heads"),
+        ("text_config.rms_norm_eps", 10**309, "rms_norm_eps"),
+        ("text_config.rope_parameters.rope_theta", 1e300, "rope_theta"),
+        ("text_config.rope_parameters.partial_rotary_factor", 1e300, "partial_rotary_factor"),
+        pytest.param("model_type", "x" * 10**6, "x{50}", id="a kind that is endless"),
+        ("model_type", "\udc80", "udc80"),
     ],
 )
 def test_what_the_port_does_not_do_is_refused(path: str, value: object, word: str) -> None:
-    with pytest.raises(CheckpointError, match=word):
+    with pytest.raises(CheckpointError, match=word) as caught:
         parse_config(edited(path, value))
+    assert len(str(caught.value).encode()) < 300
 
 
 def test_errors_are_sentences_that_say_what_to_do() -> None:

@@ -3,7 +3,7 @@
 Owns storage and its growth, knows nothing of the layers' arithmetic. Two facts shape it. Keys and
 values are only ever appended, so a shorter sequence is the same buffers with a smaller length.
 A DeltaNet state is a new array after every call, so an earlier one is kept by keeping the
-reference. Neither way of going back needs a copy.
+reference. Neither way of going back needs a copy: a `Checkpoint` is a length and some references.
 """
 
 import copy
@@ -31,6 +31,54 @@ class CacheMark:
     length: int
     next_position: int
     layers: tuple[LayerArrays, ...]
+    last_hidden: mx.array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that goes on from token `length` of a sequence, but for its rows of keys and values.
+
+    The arrays are never written to, so a checkpoint costs what its DeltaNet layers hold; it has no
+    part in the buffers of keys and values, which mlx would copy if they had a second owner.
+
+    Shapes: states of each DeltaNet layer as in DeltaNetCache; last_hidden [1, 1, hidden].
+    """
+
+    length: int
+    next_position: int
+    states: tuple[LayerArrays, ...]
+    last_hidden: mx.array | None
+
+    def arrays(self) -> list[mx.array]:
+        """Every array it holds."""
+        held = [array for pair in self.states for array in pair]
+        return [array for array in [*held, self.last_hidden] if array is not None]
+
+    @property
+    def nbytes(self) -> int:
+        """What it keeps in memory."""
+        return sum(array.nbytes for array in self.arrays())
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The rows of some consecutive tokens, copied out of the buffers and never written to.
+
+    `layers` are the keys and values of each attention layer, `bits` the width of their numbers.
+    Shapes: [1, K, T, D].
+    """
+
+    layers: tuple[tuple[mx.array, mx.array], ...]
+    bits: int
+
+    @property
+    def nbytes(self) -> int:
+        """What it keeps in memory."""
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+
+    def part(self, start: int, stop: int) -> "Segment":
+        """Rows [start, stop) of its own, as a copy that keeps nothing else in memory."""
+        return Segment(_copied(self.layers, start, stop), self.bits)
 
 
 class KeyValueCache:
@@ -91,6 +139,8 @@ class SequenceCache:
         ]
         self.length = 0
         self.next_position = 0
+        # After the final norm, [1, 1, hidden]: what the head and the draft head go on from.
+        self.last_hidden: mx.array | None = None
 
     def advance(self, tokens: int, next_position: int) -> None:
         """Count `tokens` that every layer has just taken in."""
@@ -100,18 +150,82 @@ class SequenceCache:
     def mark(self) -> CacheMark:
         """Remember this moment, to undo a call whose result turns out not to be wanted."""
         layers = tuple(layer.held() for layer in self.layers)
-        return CacheMark(self.length, self.next_position, layers)
+        return CacheMark(self.length, self.next_position, layers, self.last_hidden)
 
     def rewind(self, mark: CacheMark) -> None:
         """Forget every call since `mark`; what these have not computed yet never will be."""
         self.length, self.next_position = mark.length, mark.next_position
+        self.last_hidden = mark.last_hidden
         for layer, arrays in zip(self.layers, mark.layers, strict=True):
             layer.hold(arrays)
 
     def arrays(self) -> list[mx.array]:
         """Every array held, for mx.eval and for counting bytes."""
         pairs = [layer.held() for layer in self.layers]
-        return [array for pair in pairs for array in pair if array is not None]
+        held = [array for pair in pairs for array in pair]
+        return [array for array in [*held, self.last_hidden] if array is not None]
+
+    def checkpoint(self) -> Checkpoint:
+        """What it takes to come back to this moment, while the rows up to here are kept."""
+        states: list[LayerArrays] = []
+        for layer in self._delta_nets():
+            tail = layer.conv_tail
+            # The tail is a view into the inputs of its whole chunk, which would stay with it.
+            states.append((layer.state, None if tail is None else mx.contiguous(tail)))
+        hidden = None if self.last_hidden is None else mx.contiguous(self.last_hidden)
+        made = Checkpoint(self.length, self.next_position, tuple(states), hidden)
+        mx.eval(made.arrays())
+        return made
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Come back to `checkpoint`, whose rows must be in the buffers; copies nothing."""
+        self.length, self.next_position = checkpoint.length, checkpoint.next_position
+        self.last_hidden = checkpoint.last_hidden
+        for layer, arrays in zip(self._delta_nets(), checkpoint.states, strict=True):
+            layer.hold(arrays)
+
+    def rest(self) -> None:
+        """Let go of all but the rows, until `restore`."""
+        self.last_hidden = None
+        for layer in self._delta_nets():
+            layer.hold((None, None))
+
+    def copy_rows(self, start: int, stop: int) -> Segment:
+        """A copy of the keys and values of tokens [start, stop)."""
+        held = [(layer.keys, layer.values) for layer in self._key_values()]
+        layers = [(k, v) for k, v in held if k is not None and v is not None]
+        bits = 8 * layers[0][0].itemsize if layers else 0
+        return Segment(_copied(layers, start, stop), bits)
+
+    def write_rows(self, start: int, segment: Segment) -> None:
+        """Put rows that were copied out back in their place, after `start` tokens."""
+        layers = self._key_values() if segment.layers else []
+        for layer, (keys, values) in zip(layers, segment.layers, strict=True):
+            layer.extend(start, keys, values)
+        mx.eval(self.arrays())  # an unwritten row would keep the buffer before it alive
+
+    @property
+    def row_bytes(self) -> int:
+        """What the buffers of keys and values take, room for later rows included."""
+        held = [array for layer in self._key_values() for array in layer.held()]
+        return sum(array.nbytes for array in held if array is not None)
+
+    def _key_values(self) -> list[KeyValueCache]:
+        return [layer for layer in self.layers if isinstance(layer, KeyValueCache)]
+
+    def _delta_nets(self) -> list[DeltaNetCache]:
+        return [layer for layer in self.layers if isinstance(layer, DeltaNetCache)]
+
+
+def _copied(
+    layers: Sequence[tuple[mx.array, mx.array]], start: int, stop: int
+) -> tuple[tuple[mx.array, mx.array], ...]:
+    copies = tuple(
+        (mx.contiguous(keys[:, :, start:stop]), mx.contiguous(values[:, :, start:stop]))
+        for keys, values in layers
+    )
+    mx.eval(copies)
+    return copies
 
 
 def _write(buffer: mx.array | None, start: int, stop: int, rows: mx.array) -> mx.array:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO, Protocol
 
 from mlx_model.errors import FiresideError
-from mlx_model.events import Event, Finished, Notice, Progress, TextDelta, ThinkingDelta
+from mlx_model.events import Event, Finished, Notice, Prepared, Progress, TextDelta, ThinkingDelta
 from mlx_model.jsonl_requests import Ask, Cancel, Refused, RequestId, parse_line
 from mlx_model.messages import ReplyRequest
 
@@ -144,6 +144,8 @@ def _record(request_id: RequestId, event: Event) -> Record:
             return {"id": request_id, "type": "notice", "text": text}
         case Finished(reason, stats):
             return {"id": request_id, "type": "finished", "reason": reason, "stats": asdict(stats)}
+        case Prepared():
+            return {"id": request_id, "type": "prepared", **asdict(event)}
 
 
 def _error(request_id: RequestId | None, message: str) -> Record:

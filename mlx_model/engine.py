@@ -1,14 +1,15 @@
 """One loaded model that answers conversations, one reply at a time.
 
-Owns the order of a reply: open the media, write the prompt, look, read, answer. It is a synchronous
-generator of events; load it, use it and free it on one and the same thread. No other thread touches
-mlx: the only one that a reply starts decodes a picture file.
+Owns the order of a reply: open the media, write the prompt, look, read, answer; and what is read
+ahead of one. Both are synchronous generators of events; load the engine, use it and free it on one
+and the same thread. No other thread touches mlx: those that a reply starts read and decode files.
 """
 
 import threading
 import time
+import weakref
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,15 +19,25 @@ from numpy.typing import NDArray
 
 from mlx_model.answering import Answer, Steps, ThinkingBudget
 from mlx_model.detokenizer import Detokenizer, TokenBytes
-from mlx_model.events import Event, Finished, Notice, Progress, ReplyStats
-from mlx_model.generation import PreparedPrompt, decode, prefill
+from mlx_model.events import (
+    Event,
+    Finished,
+    FinishReason,
+    Notice,
+    Prepared,
+    ReplyStats,
+    TextDelta,
+    ThinkingDelta,
+)
+from mlx_model.generation import Tokens, decode
 from mlx_model.json_file import read_json
 from mlx_model.limits import MachineLimits
-from mlx_model.looking import MediaQueue, encode, read_media
-from mlx_model.messages import ReplyRequest
+from mlx_model.looking import MediaQueue, read_media
+from mlx_model.messages import Message, ReplyRequest, TextPart
 from mlx_model.model import Model
 from mlx_model.processor import Processor, load_processor
 from mlx_model.prompt import Prompt
+from mlx_model.reading import Memory, Reading
 from mlx_model.reply_parser import ReplyParser
 from mlx_model.sampling import Sampler
 from mlx_model.weights import load_model
@@ -47,6 +58,7 @@ class Engine:
     Attributes:
         model, processor: the loaded checkpoint.
         limits: the bounds it keeps to.
+        memory: what was read and seen, so that it is not read and looked at again.
         name, note, is_demo: how the checkpoint wants to be presented.
     """
 
@@ -59,7 +71,11 @@ class Engine:
         self.name = label.name
         self.note = label.note
         self.is_demo = label.is_demo
+        self.memory = Memory(model, limits)
         self._token_bytes = TokenBytes(processor.tokenizer)
+        # The latest answered conversation, until its next form has been read.
+        self._answered: ReplyRequest | None = None
+        self._running: weakref.ref[Generator[Event, None, None]] | None = None
 
     @classmethod
     def load(
@@ -91,11 +107,89 @@ class Engine:
     def reply(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
         """Answer `request`; the last event is Finished.
 
-        `cancel` may be set from any thread and is looked at before each file, each piece of a
-        picture or clip, each chunk of the prompt and each token. Raises MediaError or PromptError
-        for what a person can put right.
+        What it begins with and has been read before, for whatever request, is not read again. An
+        earlier reply that was left unfinished ends here. `cancel` may be set from any thread and
+        is looked at before each file, each piece of a picture or clip, each chunk of the prompt
+        and each token. Raises MediaError or PromptError for what a person can put right.
         """
-        return _Reply(self, request, cancel).events()
+        self._answered = None
+        return self._begun(_Reply(self, request, cancel).events())
+
+    def prepare(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        """Read ahead a conversation whose last message is still being written.
+
+        That is everything up to the message's last picture or clip, for its words behind that may
+        still change. The last event is Prepared; `cancel` and errors as in `reply`.
+        """
+        return self._begun(self._read_ahead(request, cancel))
+
+    def catch_up(self, cancel: threading.Event) -> Iterator[Event]:
+        """Read the latest answered conversation in the form that its next prompt will have.
+
+        Templates drop the thinking of earlier answers, so that what the model has just written
+        does not stand in the next prompt. Meant for idle time. The last event is Prepared, and the
+        only one when there is nothing to do; `cancel` and errors as in `reply`.
+        """
+        return self._begun(self._caught_up(cancel))
+
+    def forget(self) -> None:
+        """Let go of all that was read and seen, as if the model had just been loaded."""
+        self._begun(None)
+        self._answered = None
+        self.memory.clear()
+
+    def note_answer(self, request: ReplyRequest, answer: str, thinking: str) -> None:
+        """Remember what `catch_up` has to read."""
+        message = Message("assistant", (TextPart(answer),), reasoning=thinking or None)
+        self._answered = replace(request, messages=(*request.messages, message))
+
+    def _begun(self, steps: Generator[Event, None, None] | None) -> Iterator[Event]:
+        """`steps`, which may use the sequences from now on; those before it may not any more."""
+        running = None if self._running is None else self._running()
+        if running is not None:
+            running.close()
+        self._running = None if steps is None else weakref.ref(steps)
+        return steps or iter(())
+
+    def _caught_up(self, cancel: threading.Event) -> Generator[Event, None, None]:
+        if self._answered is None:
+            yield Prepared(0, 0, 0, 0, is_complete=True)
+            return
+        for event in self._read_ahead(self._answered, cancel):
+            if isinstance(event, Prepared) and event.is_complete:
+                self._answered = None
+            yield event
+
+    def _read_ahead(
+        self, request: ReplyRequest, cancel: threading.Event
+    ) -> Generator[Event, None, None]:
+        messages, settings = request.messages, request.settings
+        if not messages or messages[-1].role != "user":
+            messages = (*messages, Message("user", ()))
+        media = read_media(self.processor, messages, settings, cancel, self.memory.media)
+        if media is None:
+            yield Prepared(0, 0, 0, 0, is_complete=False)
+            return
+        prompt = self.processor.prompt_beginning(
+            messages,
+            tools=request.tools,
+            image_grids=[grid[0] for grid in media.image_grids],
+            video_grids=[grid[0] for grid in media.video_grids],
+            video_times=media.video_times_s,
+        )
+        reading, logits = Reading(self.model, self.memory, self.limits, cancel), None
+        try:
+            if 0 < prompt.input_ids.size < self.max_context:
+                logits = yield from reading.steps(prompt, media)
+        finally:
+            mx.clear_cache()
+        yield Prepared(
+            reading.reused_tokens + reading.read_tokens,
+            reading.reused_tokens,
+            reading.read_tokens,
+            media.encoded_patches,
+            is_complete=logits is not None,
+        )
 
     def text_stream(self) -> Detokenizer:
         """A detokenizer for one reply; what it learns about tokens stays with the engine."""
@@ -110,15 +204,14 @@ class _Reply:
         self._request = request
         self._cancel = cancel
         self._media = MediaQueue()
-        self._cache = engine.model.make_cache()
+        self._reading = Reading(engine.model, engine.memory, engine.limits, cancel)
         self._prompt_tokens = 0
-        self._reading_s = 0.0
         self._answer: Answer | None = None
         # Without a single token to think in, the template's own way of not thinking is better.
         settings = request.settings
         self._thinking = False if settings.thinking_budget == 0 else settings.thinking
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Everything from opening the files to Finished."""
         self._started_s = time.perf_counter()
         mx.reset_peak_memory()
@@ -130,49 +223,30 @@ class _Reply:
 
     def _steps(self) -> Steps:
         engine, request, cancel = self._engine, self._request, self._cancel
-        media = read_media(engine.processor, request.messages, request.settings, cancel)
+        media = read_media(
+            engine.processor, request.messages, request.settings, cancel, engine.memory.media
+        )
         if media is None:
             return "cancelled"
         self._media = media
         for sentence in media.notices:
             yield Notice(sentence)
-        prompt = self._write_prompt()
+        prompt = write_prompt(engine.processor, request, media, self._thinking)
         self._prompt_tokens = prompt.input_ids.size
         if self._prompt_tokens >= engine.max_context:
             yield Notice(_too_long(self._prompt_tokens, engine.max_context))
             return "context_full"
-        embeddings = yield from encode(
-            engine.model, self._media, engine.limits.vision_piece_work, cancel
-        )
-        if cancel.is_set():
-            return "cancelled"
-        logits = yield from self._read(prompt, embeddings)
+        logits = yield from self._reading.steps(prompt, media)
         if logits is None:
             return "cancelled"
         return (yield from self._write_answer(prompt, logits))
-
-    def _write_prompt(self) -> Prompt:
-        processor, request = self._engine.processor, self._request
-        return write_prompt(processor, request, self._media, self._thinking)
-
-    def _read(
-        self, prompt: Prompt, embeddings: mx.array | None
-    ) -> Generator[Progress, None, mx.array | None]:
-        model = self._engine.model
-        prepared = prepare(model, prompt, self._media, embeddings)
-        started_s = time.perf_counter()
-        logits = yield from prefill(
-            model, self._cache, prepared, self._engine.limits.prefill_chunk_tokens, self._cancel
-        )
-        self._reading_s = time.perf_counter() - started_s
-        return logits
 
     def _write_answer(self, prompt: Prompt, logits: mx.array) -> Steps:
         engine, settings = self._engine, self._request.settings
         processor = engine.processor
         tokens = decode(
             engine.model,
-            self._cache,
+            self._reading.cache,
             logits,
             Sampler(settings, processor.vocab_size_used, _text_ids(prompt)),
             processor.stop_token_ids,
@@ -182,21 +256,39 @@ class _Reply:
         )
         parser = ReplyParser(prompt.thinking, processor.think_ids, settings.stop)
         budget = ThinkingBudget(settings.thinking_budget, processor.tokenizer)
-        self._answer = Answer(tokens, engine.text_stream(), parser, budget)
-        return (yield from self._answer.events())
+        said: list[int] = []
+        self._answer = Answer(_noted(tokens, said), engine.text_stream(), parser, budget)
+        shown: dict[type, str] = {TextDelta: "", ThinkingDelta: ""}
+        steps = self._answer.events()
+        try:
+            while True:
+                event = next(steps)
+                if isinstance(event, TextDelta | ThinkingDelta):
+                    shown[type(event)] += event.text
+                yield event
+        except StopIteration as end:
+            reason: FinishReason = end.value
+        finally:
+            steps.close()
+            self._reading.go_on(said)
+        # A call of a tool stays as it was written until the person's next question.
+        if shown[TextDelta] and processor.tool_call_id not in said:
+            engine.note_answer(self._request, shown[TextDelta], shown[ThinkingDelta])
+        return reason
 
     def _stats(self) -> ReplyStats:
-        read_tokens = min(self._cache.length, self._prompt_tokens)
+        reading = self._reading
         generated = self._answer.generated_tokens if self._answer else 0
         times_s = self._answer.token_times_s if self._answer else None
         first_s, latest_s = times_s or (0.0, 0.0)
         return ReplyStats(
             prompt_tokens=self._prompt_tokens,
-            read_tokens=read_tokens,
+            reused_tokens=reading.reused_tokens,
+            read_tokens=reading.read_tokens,
             encoded_patches=self._media.encoded_patches,
             generated_tokens=generated,
             time_to_first_token_s=max(0.0, first_s - self._started_s),
-            prefill_tokens_per_s=_rate(read_tokens, self._reading_s),
+            prefill_tokens_per_s=_rate(reading.read_tokens, reading.seconds),
             decode_tokens_per_s=_rate(generated - 1, latest_s - first_s),
             peak_memory_bytes=mx.get_peak_memory(),
         )
@@ -216,15 +308,21 @@ def write_prompt(
     )
 
 
-def prepare(
-    model: Model, prompt: Prompt, media: MediaQueue, embeddings: mx.array | None
-) -> PreparedPrompt:
-    """The prompt with its positions, and with what was encoded of its media."""
-    position_ids, _ = model.position_ids(
-        prompt.input_ids, _stacked(media.image_grids), _stacked(media.video_grids)
-    )
-    spans = [(span.start, span.stop) for span in prompt.media]
-    return PreparedPrompt(prompt.input_ids, position_ids, spans, embeddings)
+def _noted(tokens: Tokens, said: list[int]) -> Tokens:
+    """The same tokens, each put into `said` on its way, as are those that are sent in return."""
+    sent: Sequence[int] | None = None
+    try:
+        while True:
+            try:
+                token_id = tokens.send(sent)
+            except StopIteration as end:
+                reason: FinishReason = end.value
+                return reason
+            said.append(token_id)
+            sent = yield token_id
+            said.extend(sent or ())
+    finally:
+        tokens.close()
 
 
 def _text_ids(prompt: Prompt) -> NDArray[np.int64]:
@@ -235,10 +333,6 @@ def _text_ids(prompt: Prompt) -> NDArray[np.int64]:
 
 def _rate(count: int, seconds: float) -> float:
     return count / seconds if count > 0 and seconds > 0 else 0.0
-
-
-def _stacked(grids: Sequence[NDArray[np.int64]]) -> NDArray[np.int64] | None:
-    return np.concatenate(grids) if grids else None
 
 
 def _too_long(prompt_tokens: int, max_context: int) -> str:

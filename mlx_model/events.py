@@ -61,4 +61,18 @@ class Finished:
     stats: ReplyStats
 
 
-Event = Progress | ThinkingDelta | TextDelta | Notice | Finished
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The last event of work done ahead: how many tokens of the next prompt are known now.
+
+    `is_complete` is False when it was stopped, or when there was no room for it.
+    """
+
+    known_tokens: int
+    reused_tokens: int
+    read_tokens: int
+    encoded_patches: int
+    is_complete: bool
+
+
+Event = Progress | ThinkingDelta | TextDelta | Notice | Finished | Prepared

@@ -6,7 +6,7 @@ computed once the end is known.
 """
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,7 +54,8 @@ class PreparedPrompt:
     """A prompt ready for the model.
 
     `media_spans` are the (start, stop) runs of media tokens in order; `media_embeddings` holds
-    their rows one after the other, None for a prompt without media.
+    their rows one after the other, None for a prompt without media. Media in what a cache holds
+    already may be left out of both. Reading pauses at the lengths in `cuts`, too.
 
     Shapes:
         input_ids [T], position_ids [3, T], media_embeddings [media tokens, hidden]
@@ -64,6 +65,7 @@ class PreparedPrompt:
     position_ids: NDArray[np.int64]
     media_spans: Sequence[tuple[int, int]] = ()
     media_embeddings: mx.array | None = None
+    cuts: Collection[int] = ()
 
     def media_between(self, start: int, stop: int) -> mx.array | None:
         """The embeddings of the media tokens in [start, stop), None if there are none."""
@@ -78,16 +80,20 @@ def _overlap(span: tuple[int, int], start: int, stop: int) -> int:
     return max(0, min(span[1], stop) - max(span[0], start))
 
 
-def chunk_bounds(start: int, stop: int, chunk_tokens: int) -> Iterator[tuple[int, int]]:
-    """Cut [start, stop) at multiples of `chunk_tokens` counted from position 0.
+def chunk_bounds(
+    start: int, stop: int, chunk_tokens: int, cuts: Collection[int] = ()
+) -> Iterator[tuple[int, int]]:
+    """Cut [start, stop) at `cuts` and at multiples of `chunk_tokens` counted from position 0.
 
     The grid is absolute because KV rows differ in their last bits with the chunk they were
     computed in: a prompt continued from a cache is then cut where it was cut from the beginning.
     """
-    while start < stop:
-        end = min((start // chunk_tokens + 1) * chunk_tokens, stop)
-        yield start, end
-        start = end
+    ahead = sorted(cut for cut in cuts if start < cut < stop)
+    for cut in [*ahead, stop]:
+        while start < cut:
+            end = min((start // chunk_tokens + 1) * chunk_tokens, cut)
+            yield start, end
+            start = end
 
 
 def prefill(
@@ -105,15 +111,21 @@ def prefill(
     total = prompt.input_ids.size
     logits: mx.array | None = None
     yield Progress("reading", cache.length, total)
-    for start, stop in chunk_bounds(cache.length, total, chunk_tokens):
+    for start, stop in chunk_bounds(cache.length, total, chunk_tokens, prompt.cuts):
         if cancel.is_set():
             return None
-        logits = model.last_logits(
-            mx.array(prompt.input_ids[None, start:stop]),
-            cache,
-            media_embeddings=prompt.media_between(start, stop),
-            position_ids=prompt.position_ids[:, start:stop],
-        )
+        mark = cache.mark()
+        try:
+            logits = model.last_logits(
+                mx.array(prompt.input_ids[None, start:stop]),
+                cache,
+                media_embeddings=prompt.media_between(start, stop),
+                position_ids=prompt.position_ids[:, start:stop],
+            )
+        except BaseException:
+            cache.rewind(mark)
+            raise
+        del mark
         mx.eval(logits, cache.arrays())
         yield Progress("reading", stop, total)
     mx.clear_cache()

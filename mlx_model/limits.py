@@ -14,9 +14,11 @@ class MachineLimits:
     """Bounds that the engine keeps to; detected from the machine, or given by tests and plans.
 
     `working_set_bytes` is what the engine may use of `memory_bytes`, `buffer_cache_bytes` what mlx
-    may keep of freed buffers. `prefill_chunk_tokens` and `vision_piece_work`, the latter in
-    floating-point operations of the vision tower, bound the work between two looks at the stop
-    button; with the work they bound the memory that it passes through.
+    may keep of freed buffers. Of conversations that were read `state_bytes` may be kept, beside the
+    keys and values of the latest one, and of encoded pictures and clips `feature_bytes`.
+    `prefill_chunk_tokens` and `vision_piece_work`, the latter in floating-point operations of the
+    vision tower, bound the work between two looks at the stop button; with the work they bound the
+    memory that it passes through.
     `max_context_tokens` only ever lowers the model's own (None: the model's own).
     """
 
@@ -26,6 +28,8 @@ class MachineLimits:
     prefill_chunk_tokens: int = 512
     vision_piece_work: int = 100 * 10**9
     max_context_tokens: int | None = None
+    state_bytes: int = GIB // 2
+    feature_bytes: int = GIB // 16
 
     def __post_init__(self) -> None:
         if self.prefill_chunk_tokens < 1 or self.vision_piece_work < 1:
@@ -58,4 +62,6 @@ class MachineLimits:
             buffer_cache_bytes=min(GIB, working_set_bytes // 8),
             prefill_chunk_tokens=512 if on_gpu else 128,
             vision_piece_work=(100 if on_gpu else 4) * 10**9,
+            state_bytes=working_set_bytes // 8,
+            feature_bytes=working_set_bytes // 64,
         )

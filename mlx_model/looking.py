@@ -1,8 +1,8 @@
 """From the pictures and clips of a conversation to embeddings, in pieces that can be stopped.
 
 Finds out what the messages show; then opens one picture after the other and has the vision tower
-encode it. Knows no prompt: the embeddings come out in the order in which the conversation shows
-the media.
+encode it, unless it is known what would come of that. Knows no prompt: the embeddings come out in
+the order in which the conversation shows the media.
 """
 
 import functools
@@ -20,9 +20,13 @@ from mlx_model.errors import MediaError
 from mlx_model.events import Progress
 from mlx_model.image_processing import Patches
 from mlx_model.media import MediaCancelledError, load_image, probe_image, sample_video
-from mlx_model.media_file import display_name
+from mlx_model.media_file import display_name, read_head, sniff
 from mlx_model.messages import ImagePart, MediaSettings, Message, ReplySettings, VideoPart
 from mlx_model.processor import Processor
+from mlx_model.prompt import MediaKind
+from mlx_model.state.file_digest import FileDigest, FileStamp
+from mlx_model.state.media_memory import MediaMemory, content_digest
+from mlx_model.state.sight import Sight
 
 Grid = NDArray[np.int64]
 _T = TypeVar("_T")
@@ -43,18 +47,30 @@ class MediaEncoder(Protocol):
         """Its embeddings [tokens, hidden]; yields the work of each piece when it is done."""
 
 
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """A picture or clip: what it holds, as a digest and as a grid [1, 3], and what opens it."""
+
+    digest: bytes
+    grid: Grid
+    open: Callable[[], Patches]
+
+
 @dataclass(slots=True)
 class MediaQueue:
     """The media of one conversation on their way to the model.
 
-    `waiting` holds the grid of each and what opens it; `encode` takes them out one by one, so that
-    memory holds the pixels of one picture only. A clip has one time for each of its t groups.
-    `notices` are sentences about the newest media that a person should see.
+    `encode` takes those that are `waiting` out one by one, so that memory holds the pixels of one
+    picture only. A clip has one time for each of its t groups. `digests` tell what all of them
+    hold. `notices` are sentences about the newest media that a person should see.
 
     Shapes: grids [1, 3] (t, h, w) in patches.
     """
 
-    waiting: deque[tuple[Grid, Callable[[], Patches]]] = field(default_factory=deque)
+    waiting: deque[Medium] = field(default_factory=deque)
+    digests: dict[MediaKind, list[bytes]] = field(
+        default_factory=lambda: {"image": [], "video": []}
+    )
     image_grids: list[Grid] = field(default_factory=list)
     video_grids: list[Grid] = field(default_factory=list)
     video_times_s: list[tuple[float, ...]] = field(default_factory=list)
@@ -67,14 +83,16 @@ def read_media(
     messages: Sequence[Message],
     settings: ReplySettings,
     cancel: threading.Event,
+    memory: MediaMemory | None = None,
 ) -> MediaQueue | None:
     """What the messages show: the sizes of the pictures, the frames of the clips.
 
-    Only media of the last user message make notices: those of the others were heard before. None
-    when cancelled. Raises MediaError for a file that cannot be read.
+    What `memory` knows already is not looked at again. Only media of the last user message make
+    notices: those of the others were heard before. None when cancelled. Raises MediaError for a
+    file that cannot be read.
     """
     media = MediaQueue()
-    reader = _MediaReader(processor, settings.media, cancel)
+    reader = _MediaReader(processor, settings.media, cancel, memory or MediaMemory(0))
     last = max((n for n, message in enumerate(messages) if message.role == "user"), default=None)
     try:
         for number, message in enumerate(messages):
@@ -97,26 +115,77 @@ class _MediaReader:
     processor: Processor
     settings: MediaSettings
     cancel: threading.Event
+    memory: MediaMemory
 
     def read_picture(self, part: ImagePart, media: MediaQueue) -> list[str]:
-        info = _unless_cancelled(functools.partial(probe_image, part.path), self.cancel)
-        size, tokens = (info.width, info.height), self.settings.max_image_tokens
-        try:
-            grid = self.processor.image_grid(*size, tokens)
-        except MediaError as error:  # the processor knows no files
-            raise MediaError(f"{display_name(part.path)}: {error}") from error
+        file, digest = self._digest(part)
+        sight = self.memory.sights.get(digest)
+        if sight is None:
+            sight = self._look_at_picture(part)
+            self._keep(digest, sight, part, file)
+        grid = np.array([sight.grid], dtype=np.int64)
+        opening = functools.partial(self._open_picture, part, file, sight)
+        media.waiting.append(Medium(digest, grid, opening))
+        media.digests["image"].append(digest)
         media.image_grids.append(grid)
-        media.waiting.append((grid, functools.partial(self._open_picture, part, grid)))
+        size, tokens = (sight.width, sight.height), self.settings.max_image_tokens
         seen, uncapped = (self.processor.image_size(*size, most) for most in (tokens, None))
         notices = [self._made_smaller(part, seen, uncapped)] if seen != uncapped else []
-        if info.frame_count > 1:
+        if sight.frame_count > 1:
             notices.append(
-                f"The model sees only the first of the {info.frame_count:,} frames of "
+                f"The model sees only the first of the {sight.frame_count:,} frames of "
                 f"{display_name(part.path)}."
             )
         return notices
 
     def read_clip(self, part: VideoPart, media: MediaQueue) -> list[str]:
+        file, digest = self._digest(part)
+        sight, opening = self.memory.sights.get(digest), self._opening(part, file)
+        if sight is None:
+            sight, patches = self._look_at_clip(part)
+            self._keep(digest, sight, part, file)
+            opening = functools.partial(_given, patches)
+        grid = np.array([sight.grid], dtype=np.int64)
+        media.waiting.append(Medium(digest, grid, opening))
+        media.digests["video"].append(digest)
+        media.video_grids.append(grid)
+        media.video_times_s.append(sight.times_s)
+        return self._notices_of_clip(part, sight)
+
+    def _digest(self, part: ImagePart | VideoPart) -> tuple[FileDigest, bytes]:
+        """What the file holds, and what the model sees of it."""
+        if sniff(read_head(part.path)) == "unknown":
+            # Whoever opens it has the right words; to hash it might take long.
+            probe_image(part.path) if isinstance(part, ImagePart) else sample_video(part.path)
+        reading = functools.partial(self.memory.files.digest, part.path, self.cancel)
+        file = _unless_cancelled(reading, self.cancel)
+        return file, content_digest(part, file, self.settings, self.processor)
+
+    def _keep(
+        self, digest: bytes, sight: Sight, part: ImagePart | VideoPart, file: FileDigest
+    ) -> None:
+        _need_unchanged(part, file)
+        self.memory.sights.put(digest, sight)
+
+    def _look_at_picture(self, part: ImagePart) -> Sight:
+        info = _unless_cancelled(functools.partial(probe_image, part.path), self.cancel)
+        most = self.settings.max_image_tokens
+        try:
+            grid = self.processor.image_grid(info.width, info.height, most)
+        except MediaError as error:  # the processor knows no files
+            raise MediaError(f"{display_name(part.path)}: {error}") from error
+        return Sight(_sides(grid), info.width, info.height, info.frame_count)
+
+    def _open_picture(self, part: ImagePart, file: FileDigest, sight: Sight) -> Patches:
+        _need_unchanged(part, file)
+        pixels = load_image(part.path)
+        patches = self.processor.image_patches(pixels, self.settings.max_image_tokens)
+        if patches.grid != sight.grid:
+            raise _changed(part)
+        _need_unchanged(part, file)
+        return patches
+
+    def _look_at_clip(self, part: VideoPart) -> tuple[Sight, Patches]:
         processor, settings = self.processor, self.settings
         tokens = settings.max_image_tokens
         fewest, most = processor.frame_range(settings.max_frames)
@@ -131,31 +200,45 @@ class _MediaReader:
             prepare_frame=functools.partial(processor.fit_frame, max_frame_tokens=tokens),
         )
         patches = processor.video_patches(clip.frames, (clip.height, clip.width), tokens)
-        grid = np.array([patches.grid], dtype=np.int64)
-        media.waiting.append((grid, lambda: patches))
-        media.video_grids.append(grid)
-        media.video_times_s.append(processor.group_times(clip.times_s))
-        size, count = (clip.width, clip.height), len(clip.frames)
-        seen, uncapped = (processor.video_size(*size, count, most) for most in (tokens, None))
+        sight = Sight(
+            patches.grid,
+            clip.width,
+            clip.height,
+            len(clip.frames),
+            processor.group_times(clip.times_s),
+            clip.times_s[-1],
+            clip.ended_early,
+        )
+        return sight, patches
+
+    def _opening(self, part: VideoPart, file: FileDigest) -> Callable[[], Patches]:
+        """What decodes a clip that was looked at before."""
+
+        def open_clip() -> Patches:
+            _need_unchanged(part, file)
+            _, patches = self._look_at_clip(part)
+            _need_unchanged(part, file)
+            return patches
+
+        return open_clip
+
+    def _notices_of_clip(self, part: VideoPart, sight: Sight) -> list[str]:
+        processor, settings = self.processor, self.settings
+        size, count = (sight.width, sight.height), sight.frame_count
+        caps = (settings.max_image_tokens, None)
+        seen, uncapped = (processor.video_size(*size, count, cap) for cap in caps)
         notices = [self._made_smaller(part, seen, uncapped)] if seen != uncapped else []
         if count == settings.max_frames < processor.frame_range()[1]:
             frames = "1 frame" if count == 1 else f"{count:,} frames"
             notices.append(
                 f"The model sees {frames} of {display_name(part.path)}; the settings allow no more."
             )
-        if clip.ended_early:
+        if sight.ended_early:
             notices.append(
                 f"{display_name(part.path)} ends earlier than it says; the model sees it up to "
-                f"{clip.times_s[-1]:.1f} seconds."
+                f"{sight.last_s:.1f} seconds."
             )
         return notices
-
-    def _open_picture(self, part: ImagePart, grid: Grid) -> Patches:
-        pixels = load_image(part.path)
-        patches = self.processor.image_patches(pixels, self.settings.max_image_tokens)
-        if patches.grid != tuple(grid[0]):
-            raise MediaError(f"{display_name(part.path)} has just been changed. Ask again.")
-        return patches
 
     def _made_smaller(
         self, part: ImagePart | VideoPart, seen: tuple[int, int], uncapped: tuple[int, int]
@@ -169,29 +252,44 @@ class _MediaReader:
 
 
 def encode(
-    encoder: MediaEncoder, media: MediaQueue, piece_work: int, cancel: threading.Event
+    encoder: MediaEncoder,
+    media: MediaQueue,
+    piece_work: int,
+    cancel: threading.Event,
+    memory: MediaMemory | None = None,
 ) -> Generator[Progress, None, mx.array | None]:
     """Open the media and run the vision tower over them, about `piece_work` operations at once.
 
-    Yields how far it has come, in patches, after each piece; returns the embeddings
-    [tokens, hidden] of all media one after the other, or None when cancelled or when there are
-    none. Raises MediaError for a picture that cannot be read after all.
+    What was encoded before is taken from `memory`, and what is encoded is put there. Yields how
+    far it has come, in patches, after each piece; returns the embeddings [tokens, hidden] of all
+    media one after the other, or None when cancelled or when there are none. Raises MediaError for
+    a picture that cannot be read after all.
     """
-    grids = [grid for grid, _ in media.waiting]
-    if not grids:
+    memory = memory or MediaMemory(0)
+    if not media.waiting:
         return None
+    # Held here, too, since the memory may be too small for all of them.
+    found = {medium.digest: memory.features.get(medium.digest) for medium in media.waiting}
+    grids = {medium.digest: medium.grid for medium in media.waiting if found[medium.digest] is None}
     progress = _WorkProgress(
-        sum(int(grid.prod()) for grid in grids), sum(encoder.media_work(grid) for grid in grids)
+        sum(int(grid.prod()) for grid in grids.values()),
+        sum(encoder.media_work(grid) for grid in grids.values()),
     )
     encoded: list[mx.array] = []
-    yield Progress("looking", 0, progress.patches)
+    if grids:
+        yield Progress("looking", 0, progress.patches)
     try:
-        for grid in grids:
-            opening = media.waiting.popleft()[1]
-            steps = _encode_one(encoder, opening, grid, piece_work, cancel, progress)
-            del opening  # and with it the frames of a clip, when they are encoded
-            encoded.append((yield from steps))
-            media.encoded_patches += int(grid.prod())
+        while media.waiting:
+            medium = media.waiting.popleft()
+            features = found[medium.digest]
+            if features is None:
+                steps = _encode_one(encoder, medium, piece_work, cancel, progress)
+                digest, patches = medium.digest, int(medium.grid.prod())
+                del medium  # and with it the frames of a clip, when they are encoded
+                found[digest] = features = yield from steps
+                memory.features.put(digest, features)
+                media.encoded_patches += patches
+            encoded.append(features)
     except MediaCancelledError:
         return None
     mx.clear_cache()
@@ -221,14 +319,14 @@ class _WorkProgress:
 
 def _encode_one(
     encoder: MediaEncoder,
-    opening: Callable[[], Patches],
-    grid: Grid,
+    medium: Medium,
     piece_work: int,
     cancel: threading.Event,
     progress: _WorkProgress,
 ) -> Generator[Progress, None, mx.array]:
     """The embeddings of one picture or clip; MediaCancelledError in place of its next piece."""
-    rows = _unless_cancelled(opening, cancel)
+    rows, grid = _unless_cancelled(medium.open, cancel), medium.grid
+    del medium
     pieces = encoder.encode_media_in_pieces(rows.__getitem__, grid, piece_work)
     while True:
         if cancel.is_set():
@@ -237,8 +335,28 @@ def _encode_one(
             work = next(pieces)
         except StopIteration as end:
             embeddings: mx.array = end.value
+            mx.eval(embeddings)
             return embeddings
         yield from progress.after(work)
+
+
+def _given(patches: Patches) -> Patches:
+    return patches
+
+
+def _sides(grid: Grid) -> tuple[int, int, int]:
+    groups, height, width = (int(side) for side in grid[0])
+    return groups, height, width
+
+
+def _need_unchanged(part: ImagePart | VideoPart, file: FileDigest) -> None:
+    """What is decoded must be what was hashed, or it would be kept under the wrong digest."""
+    if FileStamp.of(part.path) != file.stamp:
+        raise _changed(part)
+
+
+def _changed(part: ImagePart | VideoPart) -> MediaError:
+    return MediaError(f"{display_name(part.path)} has just been changed. Ask again.")
 
 
 def _unless_cancelled(call: Callable[[], _T], cancel: threading.Event) -> _T:

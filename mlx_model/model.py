@@ -101,6 +101,7 @@ class Model(nn.Module):
         rotation = self._rotary.rotation(positions)
         hidden = self.model.language_model(embeddings, rotation, cache, last_only=False)
         cache.advance(ids.shape[1], next_position)
+        cache.last_hidden = hidden[:, -1:]
         return Run(embeddings, rotation, hidden)
 
     def logits(self, hidden: mx.array) -> mx.array:
@@ -176,6 +177,7 @@ class Model(nn.Module):
             next_position = int(position_ids.max()) + 1
         hidden = self.model.language_model(embeddings, rotation, cache, last_only=True)
         cache.advance(tokens, next_position)
+        cache.last_hidden = hidden
         logits = self.logits(hidden)[:, 0]
         # The last token's logits do not need the states that it leaves behind; without this they
         # would stay unevaluated, and hold the whole chunk's arrays, until the next call.

@@ -40,6 +40,7 @@ class Processor:
             token_id(files.tokenizer, "<think>"),
             token_id(files.tokenizer, "</think>"),
         )
+        self.tool_call_id = files.tokenizer.token_to_id("<tool_call>")
         # Rows of the model's output from here on are padding.
         self.vocab_size_used = max(files.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.picture_settings = files.pictures
@@ -178,6 +179,21 @@ class Processor:
         """
         media = MediaPlan(image_grids, video_grids, video_times)
         return self._prompts.build(messages, thinking=thinking, tools=tools, media=media)
+
+    def prompt_beginning(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        image_grids: Sequence[GridSize] = (),
+        video_grids: Sequence[GridSize] = (),
+        video_times: Sequence[Sequence[float]] = (),
+    ) -> Prompt:
+        """What is certain of the prompt while a person is still writing the last of `messages`.
+
+        Its words behind the last picture or clip are left out. Raises PromptError as `prompt`.
+        """
+        media = MediaPlan(image_grids, video_grids, video_times)
+        return self._prompts.build_beginning(messages, tools=tools, media=media)
 
     def _pictures(self) -> PixelSettings:
         if self.picture_settings is None:

@@ -14,7 +14,7 @@ so ordinary text yields exactly the ids that encoding the whole rendered convers
 import bisect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 
 from mlx_model.chat_template import ChatTemplate
 from mlx_model.errors import CheckpointError, PromptError
-from mlx_model.messages import Message
+from mlx_model.messages import Message, TextPart
 from mlx_model.turns import plain_tool, plain_turn
 
 MediaKind = Literal["image", "video"]
@@ -129,6 +129,33 @@ class _Pads:
 _Piece = _Text | _Control | _Pads
 
 
+@dataclass(frozen=True, slots=True)
+class _Conversation:
+    """Turns and tools in which nothing can become a control token, and the masks that see to it."""
+
+    turns: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    masks: dict[int, str]
+
+    @property
+    def mask(self) -> str:
+        """Words that stand nowhere else, so that what is said cannot be like them."""
+        return next(iter(self.masks.values()))
+
+    def with_next_turn(self) -> "_Conversation":
+        """The same after an answer and one more question."""
+        more = [{"role": role, "content": self.mask} for role in ("assistant", "user")]
+        return replace(self, turns=[*self.turns, *more])
+
+    def ending_in_words(self) -> "_Conversation":
+        """The same with words at the end of the last turn."""
+        last = self.turns[-1]
+        content = last["content"]
+        is_text = isinstance(content, str)
+        words = self.mask if is_text else [{"type": "text", "text": self.mask}]
+        return replace(self, turns=[*self.turns[:-1], {**last, "content": content + words}])
+
+
 class _Encoded:
     """Token ids in the making, and which of them belong to which stretch of the rendered text."""
 
@@ -183,30 +210,63 @@ class PromptBuilder:
 
         Raises PromptError when the template refuses the conversation or the media do not fit.
         """
+        spoken = self._spoken(messages, tools)
+        rendered = self._render(spoken, thinking)
+        encoded = self._encode(rendered, spoken, media)
+        try:
+            shared = _shared_length(rendered, self._render(spoken.with_next_turn(), thinking))
+        except PromptError:  # it takes the conversation, but not with a next turn: then no reuse
+            shared = 0
+        return self._prompt(encoded, spoken, turn_point=encoded.tokens_within(shared))
+
+    def build_beginning(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        media: MediaPlan | None = None,
+    ) -> Prompt:
+        """What every prompt begins with in which `messages` end with more words of the person.
+
+        The last message is that person's; its own words may still be changed behind the last
+        picture or clip, and are left out from there on. Raises PromptError as `build`.
+        """
+        draft = messages[-1]
+        shown = [n for n, part in enumerate(draft.content) if not isinstance(part, TextPart)]
+        begun = replace(draft, content=draft.content[: max(shown, default=-1) + 1])
+        spoken = self._spoken([*messages[:-1], begun], tools)
+        rendered = self._render(spoken.ending_in_words(), False)
+        beginning = rendered[: max(rendered.find(spoken.mask), 0)]
+        encoded = self._encode(beginning, spoken, media)
+        return self._prompt(encoded, spoken, turn_point=len(encoded.ids))
+
+    def _spoken(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+    ) -> _Conversation:
         turns = [plain_turn(message) for message in messages]
         descriptions = [plain_tool(tool) for tool in tools]
         masks = self._masks(turns, descriptions)
-        masked_turns = [_masked(turn, masks) for turn in turns]
-        masked_tools = [_masked(tool, masks) for tool in descriptions]
-        rendered = self._template.render(masked_turns, tools=masked_tools, thinking=thinking)
-        unmask = {ord(mask): chr(edge) for edge, mask in masks.items()}
-        pieces = self._expanded(self._pieces(rendered, unmask), media or MediaPlan())
-        encoded = self._encoded(pieces, len(rendered))
+        return _Conversation(
+            [_masked(turn, masks) for turn in turns],
+            [_masked(tool, masks) for tool in descriptions],
+            masks,
+        )
 
+    def _render(self, spoken: _Conversation, thinking: bool | None) -> str:
+        return self._template.render(spoken.turns, tools=spoken.tools, thinking=thinking)
+
+    def _encode(self, rendered: str, spoken: _Conversation, media: MediaPlan | None) -> _Encoded:
+        unmask = {ord(mask): chr(edge) for edge, mask in spoken.masks.items()}
+        pieces = self._expanded(self._pieces(rendered, unmask), media or MediaPlan())
+        return self._encoded(pieces, len(rendered))
+
+    def _prompt(self, encoded: _Encoded, spoken: _Conversation, turn_point: int) -> Prompt:
         turn_starts = self._turn_starts(encoded.ids)
-        has_opening = bool(descriptions) or turns[0]["role"] == "system"
-        try:
-            # A mask stands nowhere else, so the answer cannot be like what it is compared with.
-            later = [*masked_turns, *_next_turn(next(iter(masks.values())))]
-            shared = _shared_length(
-                rendered, self._template.render(later, tools=masked_tools, thinking=thinking)
-            )
-        except PromptError:  # it takes the conversation, but not with a next turn: then no reuse
-            shared = 0
+        has_opening = bool(spoken.tools) or spoken.turns[0]["role"] == "system"
         return Prompt(
             np.array(encoded.ids, dtype=np.int64),
             tuple(encoded.spans),
-            turn_point=encoded.tokens_within(shared),
+            turn_point=turn_point,
             turn_starts=turn_starts,
             opening=turn_starts[1] if has_opening and len(turn_starts) > 1 else 0,
             thinking=self._ends_thinking(encoded.ids),
@@ -348,10 +408,6 @@ def _control_id(piece: _Piece) -> int | None:
 
 def _first(border: tuple[int, int]) -> int:
     return border[0]
-
-
-def _next_turn(words: str) -> list[dict[str, Any]]:
-    return [{"role": role, "content": words} for role in ("assistant", "user")]
 
 
 def _shared_length(one: str, other: str) -> int:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from mlx_model.check_record import CheckRecord, CheckRecords, Passed, Predictions
 from mlx_model.companion_files import OWN_QUESTIONS, OWN_TEXT
 from mlx_model.compare import chat
-from mlx_model.engine import Engine, prepare, write_prompt
+from mlx_model.engine import Engine, write_prompt
 from mlx_model.errors import CheckpointError, SelfCheckError
 from mlx_model.events import TextDelta
 from mlx_model.fingerprint import checkpoint_identity, files_stamp, program_version
@@ -44,6 +44,7 @@ from mlx_model.messages import (
     TextPart,
     VideoPart,
 )
+from mlx_model.reading import prepare
 from mlx_model.sampling import Sampler
 from mlx_model.weights import LoadCancelledError
 
@@ -210,7 +211,7 @@ class _Check:
         self._done = 0
 
     def run(self) -> Predictions:
-        """Everything; SelfCheckError for the first thing that is wrong."""
+        """Everything, and all of it cold; SelfCheckError for the first thing that is wrong."""
         self._on_progress(0, self._steps)
         surprises = self._read_chat()
         likeliest = self._look_and_answer()
@@ -329,6 +330,7 @@ class _Check:
             kind = ImagePart if question.about == PICTURE else VideoPart
             parts.insert(0, kind(question.about))
         request = ReplyRequest((Message("user", tuple(parts)),), ReplySettings(max_tokens=64))
+        self._engine.forget()
         events = self._engine.reply(request, self._cancel)
         answer = "".join(event.text for event in events if isinstance(event, TextDelta))
         self._step()

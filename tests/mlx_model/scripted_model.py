@@ -7,6 +7,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_model.cache import Checkpoint, Segment
+
 SCRATCH_BYTES = 1 << 22
 
 
@@ -16,6 +18,8 @@ class ScriptedCache:
 
     length: int = 0
     state: mx.array | None = None
+    last_hidden: mx.array | None = None
+    row_bytes = 0
 
     def arrays(self) -> list[mx.array]:
         return [] if self.state is None else [self.state]
@@ -25,6 +29,21 @@ class ScriptedCache:
 
     def rewind(self, mark: tuple[int, mx.array | None]) -> None:
         self.length, self.state = mark
+
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.length, self.length, (), mx.array([[[float(self.length)]]]))
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.length, self.last_hidden = checkpoint.length, checkpoint.last_hidden
+
+    def rest(self) -> None:
+        self.state = self.last_hidden = None
+
+    def copy_rows(self, start: int, stop: int) -> Segment:
+        return Segment((), 0)
+
+    def write_rows(self, start: int, segment: Segment) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -72,10 +91,17 @@ class ScriptedModel:
         )
         self.on_call(len(self.calls))
         cache.length += input_ids.shape[1]
-        logits = np.cos(np.arange(self.vocabulary) * (1 + cache.length)).astype(np.float32)
-        step = cache.length - self.prompt_tokens
-        if 0 <= step < len(self.script):
-            logits[self.script[step]] = 10.0
         cache.state = mx.ones(SCRATCH_BYTES // 4).min()
         nothing = 0 * mx.ones(SCRATCH_BYTES // 4).max()
-        return mx.array(logits)[None] + nothing
+        return self._scores(cache.length) + nothing
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """What the hidden state of a checkpoint, which is its length, goes on with."""
+        return self._scores(int(hidden.item()))[None]
+
+    def _scores(self, length: int) -> mx.array:
+        logits = np.cos(np.arange(self.vocabulary) * (1 + length)).astype(np.float32)
+        step = length - self.prompt_tokens
+        if 0 <= step < len(self.script):
+            logits[self.script[step]] = 10.0
+        return mx.array(logits)[None]

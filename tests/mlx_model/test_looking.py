@@ -17,7 +17,7 @@ from PIL import Image
 
 from mlx_model.errors import MediaError
 from mlx_model.events import Progress
-from mlx_model.looking import Grid, MediaQueue, encode, read_media
+from mlx_model.looking import Grid, MediaQueue, Medium, encode, read_media
 from mlx_model.media import sample_video
 from mlx_model.messages import (
     ImagePart,
@@ -35,6 +35,7 @@ PICTURE = ASSETS / "samples" / "shapes.png"
 CLIP = ASSETS / "samples" / "clip.mp4"
 
 NEVER = threading.Event()
+GRID = np.array([[1, 4, 4]])
 
 
 class MeanEncoder:
@@ -77,7 +78,8 @@ def media_of(*grids: tuple[int, int, int]) -> MediaQueue:
     for grid in grids:
         count = math.prod(grid)
         values: Any = np.arange(first, first + count, dtype=np.float32)[:, None]
-        media.waiting.append((np.array([grid]), lambda values=values: values))
+        digest = values.tobytes()
+        media.waiting.append(Medium(digest, np.array([grid]), lambda values=values: values))
         first += count
     return media
 
@@ -127,7 +129,7 @@ def test_one_picture_is_in_memory_at_a_time() -> None:
         opened.append(len(opened) - len(freed))
         return values
 
-    media = MediaQueue(deque((np.array([[1, 4, 4]]), open_one) for _ in range(4)))
+    media = MediaQueue(deque(Medium(b"%d" % n, GRID, open_one) for n in range(4)))
     run(encode(MeanEncoder(), media, 1, NEVER))
     assert opened == [0, 0, 0, 0]
 
@@ -139,7 +141,7 @@ def test_cancel_does_not_wait_for_a_decoder() -> None:
         opened.set()
         assert finish.wait(60)
 
-    media = MediaQueue(deque([(np.array([[1, 4, 4]]), never_ready)]))
+    media = MediaQueue(deque([Medium(b"1", GRID, never_ready)]))
     canceller = threading.Thread(target=lambda: (opened.wait(60), cancel.set()))
     canceller.start()
     encoder = MeanEncoder()
@@ -155,7 +157,7 @@ def test_what_goes_wrong_in_a_decoder_is_raised() -> None:
     def fails() -> Any:
         raise MediaError("It is damaged.")
 
-    media = MediaQueue(deque([(np.array([[1, 4, 4]]), fails)]))
+    media = MediaQueue(deque([Medium(b"1", GRID, fails)]))
     with pytest.raises(MediaError, match=r"It is damaged\."):
         run(encode(MeanEncoder(), media, 1, NEVER))
 
@@ -177,13 +179,13 @@ def test_files_are_read_in_conversation_order() -> None:
     assert media is not None
     assert len(media.image_grids) == 2
     assert len(media.video_grids) == 1
-    grids = [grid.tolist() for grid, _ in media.waiting]
+    grids = [medium.grid.tolist() for medium in media.waiting]
     expected = [*media.video_grids, *media.image_grids]
     assert grids == [grid.tolist() for grid in expected]
-    for grid, open_patches in media.waiting:
-        patches = open_patches()
-        assert patches.grid == tuple(grid[0])
-        assert len(patches[:]) == grid.prod()
+    for medium in media.waiting:
+        patches = medium.open()
+        assert patches.grid == tuple(medium.grid[0])
+        assert len(patches[:]) == medium.grid.prod()
     assert len(media.video_times_s[0]) == media.video_grids[0][0, 0]
 
 
@@ -207,7 +209,7 @@ def test_frames_are_made_small_in_one_step() -> None:
     """A second resize would blur them; before the first, memory would hold whole frames."""
     media = read(VideoPart(CLIP), settings=ReplySettings(max_image_tokens=4))
     assert media is not None
-    patches = media.waiting[0][1]()
+    patches = media.waiting[0].open()
     processor, clip = load_processor(ASSETS / "demo_model"), sample_video(CLIP, max_frames=16)
     assert len(patches.frames) == len(clip.frames)
     whole = processor.video_patches(clip.frames, max_frame_tokens=4)
@@ -232,9 +234,7 @@ def test_the_media_settings_hold_all_that_changes_what_is_seen() -> None:
     def seen(settings: ReplySettings) -> list[Any]:
         media = read(VideoPart(CLIP), settings=settings)
         assert media is not None
-        return [
-            (grid.tolist(), open_patches()[:].tobytes()) for grid, open_patches in media.waiting
-        ]
+        return [(medium.grid.tolist(), medium.open()[:].tobytes()) for medium in media.waiting]
 
     usual, others = ReplySettings(), {"seed": 1, "thinking": True, "temperature": 1.5}
     changes = {"max_image_tokens": 4, "video_fps": 1.0, "max_frames": 4}
@@ -310,7 +310,7 @@ def test_a_picture_that_changes_between_the_two_looks_at_it_is_refused(tmp_path:
     assert media is not None
     Image.new("RGB", (128, 64)).save(path)
     with pytest.raises(MediaError, match=r"“a\.png” has just been changed\. Ask again\."):
-        media.waiting[0][1]()
+        media.waiting[0].open()
 
 
 def test_a_part_of_a_clip_keeps_the_times_of_the_whole() -> None:

@@ -1,0 +1,1 @@
+"""What is kept of everything that was read, so that nothing is read twice: see `history_tree`."""

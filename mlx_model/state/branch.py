@@ -1,0 +1,123 @@
+"""One stretch of tokens in the tree of histories; knows no mlx and not where the live rows are."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Keys = NDArray[np.int64]
+
+
+class State(Protocol):
+    """What goes on after `length` tokens; `mlx_model.cache.Checkpoint` is the real one."""
+
+    @property
+    def length(self) -> int:
+        """How many tokens were read."""
+
+    @property
+    def nbytes(self) -> int:
+        """What it keeps in memory."""
+
+
+class Rows(Protocol):
+    """Keys and values of some tokens; `mlx_model.cache.Segment` is the real one."""
+
+    @property
+    def nbytes(self) -> int:
+        """What they keep in memory."""
+
+    def part(self, start: int, stop: int) -> "Rows":
+        """A copy of some of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A state in the tree; a passing one is not worth a copy of rows once another way is taken."""
+
+    state: State
+    lasting: bool
+
+
+@dataclass(eq=False, slots=True)
+class Branch:
+    """Tokens [start, stop) of one or several histories that part behind `stop` at the earliest.
+
+    Attributes:
+        keys: one for each token.
+        children: what follows, by the first key.
+        rows: the parked rows of its tokens; None while they are in live buffers.
+        kept: states after some of its tokens, by length.
+        used: when it was last on the way of a history; larger is later.
+    """
+
+    start: int
+    keys: Keys
+    parent: "Branch | None" = None
+    children: dict[int, "Branch"] = field(default_factory=dict)
+    rows: Rows | None = None
+    kept: dict[int, Kept] = field(default_factory=dict)
+    used: int = 0
+
+    @property
+    def stop(self) -> int:
+        """The length of the histories up to its end."""
+        return self.start + len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        """What its states and its parked rows take."""
+        states = sum(kept.state.nbytes for kept in self.kept.values())
+        return states + (self.rows.nbytes if self.rows else 0)
+
+    def line(self) -> list["Branch"]:
+        """The way from the root to it, without the root."""
+        line: list[Branch] = []
+        branch = self
+        while branch.parent is not None:
+            line.append(branch)
+            branch = branch.parent
+        return line[::-1]
+
+    def grow(self, keys: Keys) -> "Branch":
+        """A new child with these keys."""
+        child = Branch(self.stop, keys, parent=self, used=self.used)
+        self.children[int(keys[0])] = child
+        return child
+
+    def split(self, at: int) -> "Branch":
+        """Cut it in two at that length; it stays the latter half, the former is returned."""
+        if self.parent is None or not self.start < at < self.stop:
+            raise ValueError("a branch is cut between two of its own tokens")
+        first = Branch(self.start, self.keys[: at - self.start], self.parent, used=self.used)
+        first.kept = {length: kept for length, kept in self.kept.items() if length <= at}
+        self.kept = {length: kept for length, kept in self.kept.items() if length > at}
+        if self.rows is not None:
+            first.rows = self.rows.part(0, at - self.start)
+            self.rows = self.rows.part(at - self.start, self.stop - self.start)
+        self.parent.children[int(self.keys[0])] = first
+        self.keys = self.keys[at - self.start :]
+        self.start, self.parent = at, first
+        first.children[int(self.keys[0])] = self
+        return first
+
+    def cut_off(self) -> None:
+        """Drop the tokens behind its last state; it must have one, and no children."""
+        stop = max(self.kept)
+        if stop < self.stop and self.rows is not None:
+            self.rows = self.rows.part(0, stop - self.start)
+        self.keys = self.keys[: stop - self.start]
+
+    def remove(self) -> None:
+        """Take it out of the tree, with all that follows."""
+        if self.parent is not None:
+            del self.parent.children[int(self.keys[0])]
+            self.parent = None
+
+
+def shared_length(one: Keys, other: Keys) -> int:
+    """With how many equal keys both begin."""
+    size = min(len(one), len(other))
+    differ = np.flatnonzero(one[:size] != other[:size])
+    return int(differ[0]) if differ.size else size

@@ -1,0 +1,297 @@
+"""Every history that was read, as one tree, and the buffers that hold the rows of some of them.
+
+A DeltaNet state cannot be shortened, so going back to an earlier token takes a state that was kept
+there; rows of keys and values only have to be in the buffers. The latest history lives in buffers
+that grow, and the rows of others wait in copies of exactly their length, or in buffers that stay
+as they are because too much would have to be copied out of them. Knows no mlx: it is told what a
+state, a copy of rows and a sequence with buffers are.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from mlx_model.state.branch import Branch, Kept, Keys, State, shared_length
+from mlx_model.state.thinning import least_missed
+
+
+class Sequence(Protocol):
+    """Growing buffers of rows; `mlx_model.cache.SequenceCache` is the real one."""
+
+    def restore(self, checkpoint: Any) -> None:
+        """Go on from this state, whose rows are there."""
+
+    def rest(self) -> None:
+        """Let go of all but the rows."""
+
+    def copy_rows(self, start: int, stop: int) -> Any:
+        """A copy of the rows of tokens [start, stop)."""
+
+    def write_rows(self, start: int, segment: Any) -> None:
+        """Put such a copy in its place."""
+
+    @property
+    def row_bytes(self) -> int:
+        """What the buffers take."""
+
+
+S = TypeVar("S", bound=Sequence)
+
+
+@dataclass(eq=False, slots=True)
+class LivePath(Generic[S]):
+    """A sequence whose buffers hold the rows of a history, from its first token to `end`'s last."""
+
+    sequence: S
+    end: Branch
+
+    def line(self) -> list[Branch]:
+        """The branches of its history, first to last."""
+        return self.end.line()
+
+
+class HistoryTree(Generic[S]):
+    """Finds the longest kept beginning of a prompt and brings it back.
+
+    Of each branch the rows are either parked in it or in the buffers of a live path, of several
+    where these have a beginning in common.
+
+    Attributes:
+        paths: the live paths; the last one is that of the latest history.
+    """
+
+    def __init__(self, make_sequence: Callable[[], S], budget_bytes: int) -> None:
+        """`budget_bytes` bounds what is kept beside the buffers of the latest history."""
+        self._make_sequence = make_sequence
+        self._budget_bytes = budget_bytes
+        self._root = Branch(0, np.empty(0, np.int64))
+        self._clock = 0
+        self.paths: list[LivePath[S]] = []
+
+    @property
+    def length(self) -> int:
+        """How many tokens of the latest history are known by key and have their rows."""
+        return self.paths[-1].end.stop
+
+    @property
+    def nbytes(self) -> int:
+        """What is kept beside the buffers of the latest history."""
+        idle = sum(path.sequence.row_bytes for path in self.paths[:-1])
+        return idle + sum(branch.nbytes for branch in self.branches())
+
+    def branches(self) -> Iterator[Branch]:
+        """All of them, the root left out."""
+        waiting = list(self._root.children.values())
+        while waiting:
+            branch = waiting.pop()
+            waiting.extend(branch.children.values())
+            yield branch
+
+    def resume(self, keys: Keys) -> S:
+        """A sequence that holds the longest beginning of `keys` for which there is a state.
+
+        It is the latest history from now on. An empty sequence when nothing is known.
+        """
+        self._clock += 1
+        if self.paths:
+            self.paths[-1].sequence.rest()
+        found = self._deepest(keys)
+        if found is None:
+            path = LivePath(self._make_sequence(), self._root)
+        else:
+            branch, kept = found
+            length = kept.state.length
+            target = branch if length == branch.stop else branch.split(length)
+            path = self._path_to(target)
+            path.sequence.restore(kept.state)
+        self.paths = [other for other in self.paths if other is not path] + [path]
+        self._drop_idle_paths()
+        self._touch()
+        self._shrink()
+        return path.sequence
+
+    def advance(self, keys: Keys) -> None:
+        """The latest history has gone on by these tokens, whose rows are in its buffers now."""
+        path = self.paths[-1]
+        while len(keys) and (child := path.end.children.get(int(keys[0]))) is not None:
+            count = shared_length(child.keys, keys)
+            if count < len(child.keys):
+                child = child.split(child.start + count)
+            child.rows = None  # they have just been made again
+            path.end, keys = child, keys[count:]
+        if len(keys):
+            if path.end is self._root or path.end.children or self._is_shared(path.end):
+                path.end = path.end.grow(keys)
+            else:
+                path.end.keys = np.concatenate([path.end.keys, keys])
+        self._touch()
+
+    def keep(self, state: State, lasting: bool = True) -> None:
+        """Keep a state of the latest history, taken at its end."""
+        end = self.paths[-1].end
+        if state.length != end.stop:
+            raise ValueError("a state belongs to the end of the latest history")
+        if state.length == 0:
+            return
+        end.kept[state.length] = Kept(state, lasting)
+        self._shrink()
+
+    def abandon(self) -> None:
+        """Forget the latest history and all that only its buffers hold the rows of."""
+        path = self.paths.pop()
+        for branch in path.line():
+            if not self._is_covered(branch):
+                branch.remove()
+                break
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.paths = []
+        self._root = Branch(0, np.empty(0, np.int64))
+
+    def _deepest(self, keys: Keys) -> tuple[Branch, Kept] | None:
+        """The state after the most tokens of `keys`, and the branch that it belongs to."""
+        found: tuple[Branch, Kept] | None = None
+        branch, rest = self._root, keys
+        while len(rest) and (child := branch.children.get(int(rest[0]))) is not None:
+            count = shared_length(child.keys, rest)
+            lengths = [length for length in child.kept if length <= child.start + count]
+            if lengths:
+                found = child, child.kept[max(lengths)]
+            if count < len(child.keys):
+                break
+            branch, rest = child, rest[count:]
+        return found
+
+    def _path_to(self, target: Branch) -> LivePath[S]:
+        """A live path that ends with `target`: the one that has most of it, or a new one.
+
+        A path that would lose more than half of its history is left alone.
+        """
+        line = target.line()
+        path, shared = None, self._root
+        for other in self.paths:
+            common = _last_common(line, other.line(), self._root)
+            if common.stop > shared.stop and 2 * common.stop >= other.end.stop:
+                path, shared = other, common
+        if path is None:
+            path = LivePath(self._make_sequence(), self._root)
+            self.paths.append(path)
+        else:
+            self._retreat(path, shared)
+        for branch in line:
+            if branch.start >= shared.stop:
+                path.sequence.write_rows(branch.start, self._rows_of(branch))
+                branch.rows = None
+        path.end = target
+        return path
+
+    def _rows_of(self, branch: Branch) -> Any:
+        if branch.rows is not None:
+            return branch.rows
+        holder = next(path for path in self.paths if branch in path.line())
+        return holder.sequence.copy_rows(branch.start, branch.stop)
+
+    def _retreat(self, path: LivePath[S], end: Branch) -> None:
+        """Give up what `path` holds behind `end`; what is worth it is parked."""
+        while path.end is not end:
+            branch = path.end
+            assert branch.parent is not None
+            path.end = branch.parent
+            if self._is_covered(branch):
+                continue
+            branch.kept = {length: kept for length, kept in branch.kept.items() if kept.lasting}
+            if branch.children:
+                branch.rows = path.sequence.copy_rows(branch.start, branch.stop)
+            elif branch.kept:
+                branch.cut_off()
+                branch.rows = path.sequence.copy_rows(branch.start, branch.stop)
+            else:
+                branch.remove()
+
+    def _drop_idle_paths(self) -> None:
+        """Let go of buffers that hold nothing of their own to come back to."""
+        for path in self.paths[:-1]:
+            own = next((branch for branch in path.line() if not self._is_shared(branch)), None)
+            if own is None or not any(branch.kept for branch in _with_descendants(own)):
+                self._release(path)
+
+    def _release(self, path: LivePath[S]) -> None:
+        self._retreat(path, self._root)
+        self.paths.remove(path)
+
+    def _is_covered(self, branch: Branch) -> bool:
+        return any(branch in path.line() for path in self.paths)
+
+    def _is_shared(self, branch: Branch) -> bool:
+        """Whether several live paths hold its rows."""
+        return sum(branch in path.line() for path in self.paths) > 1
+
+    def _touch(self) -> None:
+        for branch in self.paths[-1].line():
+            branch.used = self._clock
+
+    def _shrink(self) -> None:
+        """Drop states until the budget is kept: of others first, of the latest history last."""
+        while self.nbytes > self._budget_bytes and self._drop_one():
+            pass
+
+    def _drop_one(self) -> bool:
+        line = self.paths[-1].line()
+        ends = [branch for branch in self.branches() if not branch.children and branch not in line]
+        if ends:
+            self._thin_out(min(ends, key=lambda branch: branch.used), line)
+            return True
+        if len(self.paths) > 1:
+            self._release(self.paths[0])
+            return True
+        return _give_up_one(line, 0)
+
+    def _thin_out(self, end: Branch, latest: list[Branch]) -> None:
+        """Drop one state of the history that ends with `end`, or with its last one all of it."""
+        stretch = [end]
+        while (above := stretch[0].parent) is not None:
+            if above is self._root or above in latest or len(above.children) > 1:
+                break
+            stretch.insert(0, above)
+        if sum(len(branch.kept) for branch in stretch) > 1:
+            _give_up_one(stretch, stretch[0].start)
+            return
+        for branch in stretch:
+            branch.kept.clear()
+        for path in [path for path in self.paths if path.end in stretch]:
+            self._release(path)
+        if stretch[0].parent is not None:
+            stretch[0].remove()
+
+
+def _give_up_one(line: list[Branch], start: int) -> bool:
+    """Drop the state that is missed least of a stretch of history; False if there is none."""
+    kept = {length: branch for branch in line for length in branch.kept}
+    if not kept:
+        return False
+    lengths = sorted(kept)
+    passing = [length for length in lengths[:-1] if not kept[length].kept[length].lasting]
+    if passing:
+        length = passing[0]
+    else:
+        length = lengths[least_missed(lengths, start)] if len(lengths) > 1 else lengths[0]
+    del kept[length].kept[length]
+    return True
+
+
+def _last_common(one: list[Branch], other: list[Branch], root: Branch) -> Branch:
+    common = root
+    for a, b in zip(one, other, strict=False):
+        if a is not b:
+            break
+        common = a
+    return common
+
+
+def _with_descendants(branch: Branch) -> Iterator[Branch]:
+    yield branch
+    for child in branch.children.values():
+        yield from _with_descendants(child)

@@ -1,0 +1,238 @@
+"""The tree of histories against a model that keeps everything, with lists for arrays."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlx_model.state.history_tree import HistoryTree
+
+ROW_BYTES, STATE_BYTES = 1, 10
+PLENTY = 10**9
+
+
+@dataclass(frozen=True)
+class ListRows:
+    keys: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return ROW_BYTES * len(self.keys)
+
+    def part(self, start: int, stop: int) -> "ListRows":
+        return ListRows(self.keys[start:stop])
+
+
+@dataclass(frozen=True)
+class ListState:
+    """A state that remembers what was read."""
+
+    keys: tuple[int, ...]
+    nbytes: int = STATE_BYTES
+
+    @property
+    def length(self) -> int:
+        return len(self.keys)
+
+
+@dataclass
+class ListSequence:
+    """A sequence whose rows are the keys, and whose state is all the keys before it."""
+
+    rows: list[int] = field(default_factory=list)
+    state: tuple[int, ...] = ()
+    copied: int = 0
+
+    def restore(self, checkpoint: ListState) -> None:
+        self.state = checkpoint.keys
+
+    def rest(self) -> None:
+        self.state = ()
+
+    def copy_rows(self, start: int, stop: int) -> ListRows:
+        assert stop <= len(self.rows)
+        self.copied += stop - start
+        return ListRows(tuple(self.rows[start:stop]))
+
+    def write_rows(self, start: int, segment: ListRows) -> None:
+        assert start <= len(self.rows)
+        self.rows[start : start + len(segment.keys)] = segment.keys
+        self.copied += len(segment.keys)
+
+    def read(self, keys: list[int]) -> None:
+        self.rows[len(self.state) :] = keys
+        self.state += tuple(keys)
+
+    @property
+    def row_bytes(self) -> int:
+        return ROW_BYTES * len(self.rows)
+
+
+Tree = HistoryTree[ListSequence]
+
+
+def read(tree: Tree, keys: list[int], marks: set[int], said: int = 0) -> int:
+    """Read a prompt as the engine does; checks what was found, and returns how much that was.
+
+    States are kept at the lengths in `marks`, and passing ones at the end of the prompt and of
+    what is `said` after it.
+    """
+    sequence = tree.resume(np.array(keys, np.int64))
+    found = len(sequence.state)
+    assert sequence.state == tuple(keys[:found]), "another history's state"
+    assert sequence.rows[:found] == keys[:found], "another history's rows"
+    assert tree.length == found
+    for stop in sorted({mark for mark in marks if found < mark < len(keys)} | {len(keys)}):
+        if stop > tree.length:
+            new = keys[tree.length : stop]
+            sequence.read(new)
+            tree.advance(np.array(new, np.int64))
+            tree.keep(ListState(sequence.state), lasting=stop in marks)
+    if said:
+        answer = [1000 + n for n in range(said)]
+        sequence.read(answer)
+        tree.advance(np.array(answer, np.int64))
+        tree.keep(ListState(sequence.state), lasting=False)
+    check(tree)
+    return found
+
+
+def check(tree: Tree) -> None:
+    """Every branch is where it says, and has its rows in one kind of place."""
+    lines = [path.line() for path in tree.paths]
+    for branch in tree.branches():
+        line = branch.line()
+        keys = [int(key) for part in line for key in part.keys]
+        assert len(keys) == branch.stop
+        assert branch.keys.size > 0
+        assert branch.parent is not None
+        assert branch.parent.children[int(branch.keys[0])] is branch
+        holders = [path for path, held in zip(tree.paths, lines, strict=True) if branch in held]
+        assert (branch.rows is None) == bool(holders)
+        for holder in holders:
+            assert holder.sequence.rows[: branch.stop] == keys
+        if branch.rows is not None:
+            assert branch.rows == ListRows(tuple(keys[branch.start :]))
+            assert branch.children or branch.kept, "rows that nothing can come back to"
+        for length, kept in branch.kept.items():
+            assert branch.start < length <= branch.stop
+            assert kept.state == ListState(tuple(keys[:length]))
+
+
+def tree_of(budget: int = PLENTY) -> Tree:
+    return HistoryTree(ListSequence, budget)
+
+
+small_keys = st.lists(st.integers(0, 2), min_size=1, max_size=12)
+prompts = st.lists(
+    st.tuples(small_keys, st.sets(st.integers(1, 12), max_size=4), st.integers(0, 3)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(prompts)
+def test_the_longest_lasting_state_is_found_whatever_was_read_between(
+    histories: list[tuple[list[int], set[int], int]],
+) -> None:
+    tree, kept = tree_of(), set[tuple[int, ...]]()
+    for keys, marks, said in histories:
+        best = max((len(k) for k in kept if tuple(keys[: len(k)]) == k), default=0)
+        found = read(tree, keys, marks, said)
+        assert found >= best
+        kept |= {tuple(keys[:mark]) for mark in marks if found < mark <= len(keys)}
+
+
+@settings(max_examples=80, deadline=None)
+@given(prompts, st.integers(0, 120))
+def test_the_budget_is_kept_and_what_is_found_is_still_right(
+    histories: list[tuple[list[int], set[int], int]], budget: int
+) -> None:
+    tree = tree_of(budget)
+    for keys, marks, said in histories:
+        read(tree, keys, marks, said)
+        assert tree.nbytes <= budget
+
+
+@settings(max_examples=40, deadline=None)
+@given(prompts)
+def test_abandoning_a_history_leaves_the_others(
+    histories: list[tuple[list[int], set[int], int]],
+) -> None:
+    tree = tree_of()
+    for number, (keys, marks, said) in enumerate(histories):
+        read(tree, keys, marks, said)
+        if number % 3 == 1:
+            tree.abandon()
+            check(tree)
+
+
+def test_going_on_where_the_last_one_ended_copies_nothing() -> None:
+    tree = tree_of()
+    keys = list(range(100))
+    for stop in (20, 40, 60, 100):
+        assert read(tree, keys[:stop], {stop}) == {20: 0, 40: 20, 60: 40, 100: 60}[stop]
+    assert [path.sequence.copied for path in tree.paths] == [0]
+
+
+def test_back_and_forth_between_two_branches_reads_nothing_twice() -> None:
+    tree = tree_of()
+    a, b = list(range(60)), [*range(40), *range(500, 530)]
+    read(tree, a, {40, 60})
+    assert read(tree, b, {40, 70}) == 40
+    for _ in range(3):
+        assert read(tree, a, {40, 60}) == 60
+        assert read(tree, b, {40, 70}) == 70
+    assert len(tree.paths) == 1
+
+
+def test_a_conversation_that_shares_little_gets_buffers_of_its_own() -> None:
+    tree = tree_of()
+    a, b = list(range(60)), [*range(10), *range(500, 530)]
+    read(tree, a, {10, 60})
+    assert read(tree, b, {10, 40}) == 10
+    assert len(tree.paths) == 2
+    assert sum(path.sequence.copied for path in tree.paths) == 20  # ten out of one, into another
+    assert read(tree, a, {10, 60}) == 60
+    assert sum(path.sequence.copied for path in tree.paths) == 20  # ten out of one, into another
+
+
+def test_passing_states_do_not_outlive_another_way() -> None:
+    tree = tree_of()
+    keys = list(range(60))
+    read(tree, keys, {50}, said=8)
+    assert read(tree, keys, {50}) == 60, "again at once: the end of the prompt"
+    assert read(tree, [*keys[:50], 7, 8], {50, 52}) == 50
+    assert read(tree, keys, {50}) == 50
+
+
+def test_others_go_before_the_latest_and_the_least_recent_first() -> None:
+    tree = tree_of(8 * STATE_BYTES)
+    chats = [[chat, *range(100 + chat, 120 + chat)] for chat in range(3)]
+    for chat in chats:
+        read(tree, chat, {5, 10, 21})
+    assert read(tree, chats[2], set()) == 21
+    assert read(tree, chats[0], set()) == 0
+
+
+def test_a_long_prompt_keeps_more_states_near_its_end() -> None:
+    tree = tree_of(6 * STATE_BYTES)
+    keys = list(range(640))
+    read(tree, keys, set(range(10, 641, 10)))
+    lengths = sorted(length for branch in tree.branches() for length in branch.kept)
+    assert len(lengths) == 6
+    gaps = np.diff([0, *lengths])
+    assert lengths[-1] == 640
+    assert gaps[-1] == 10
+    assert gaps[0] > 100
+    assert all(gap <= 640 - length + gap for gap, length in zip(gaps, lengths, strict=True))
+
+
+def test_a_state_belongs_to_the_end_of_the_latest_history() -> None:
+    tree = tree_of()
+    read(tree, [1, 2, 3], {3})
+    with pytest.raises(ValueError, match="end of the latest"):
+        tree.keep(ListState((1, 2)))

@@ -130,6 +130,13 @@ class ModelCardView(QWidget):
         column.addWidget(self.way_button, 0, Qt.AlignmentFlag.AlignLeft)
         column.addWidget(self.question)
 
+    @property
+    def tab_stops(self) -> list[QWidget]:
+        """What the Tab key stops at, from the top."""
+        asked = self.question
+        answers = [asked.field, asked.yes_button, asked.no_button]
+        return [self.main_button, self.side_button, self.problem, self.way_button, *answers]
+
     def show_entry(self, entry: ModelEntry) -> None:
         """Show the present state; a question that has been overtaken goes away."""
         if entry.state != self.entry.state:

@@ -3,6 +3,7 @@
 Knows no engine: it tells what the person wants and shows what it is told.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
@@ -82,6 +83,8 @@ class ModelsPage(QScrollArea):
             if card.entry != entry:
                 card.show_entry(entry)
             ordered[entry.key] = card
+        if list(ordered.values()) != self.cards:
+            self._order_tabs(list(ordered.values()))
         self._cards = ordered
         self._found = shelf.found_note
         self._lay_out()
@@ -113,6 +116,12 @@ class ModelsPage(QScrollArea):
         if name:
             self.folders_offered.emit([Path(name)])
 
+    def _order_tabs(self, cards: list[ModelCardView]) -> None:
+        """The Tab key goes from card to card as they stand, and then to the button below."""
+        stops = [stop for card in cards for stop in card.tab_stops]
+        for stop, following in pairwise([*stops, self.add_button]):
+            QWidget.setTabOrder(stop, following)
+
     def _bring_into_view(self, card: ModelCardView) -> None:
         self.ensureWidgetVisible(card, 0, _TOP_PX)
         if card.main_button.isVisible():
@@ -120,7 +129,8 @@ class ModelsPage(QScrollArea):
 
     def _lay_out(self) -> None:
         """One column, each row as high as its words are at this width."""
-        room = self.viewport().width()
+        # Of the whole page: the scroll bar stands in the margin and moves nothing.
+        room = self.width()
         width = min(COLUMN_WIDTH, room - 2 * SIDE_MARGIN)
         left, top = (room - width) // 2, _TOP_PX
         rows: list[QWidget] = [self.notice] if self.notice.text() else []
@@ -137,7 +147,7 @@ class ModelsPage(QScrollArea):
             beside, top = left + _NOTE_INDENT_PX, top + hint.height() - _GAP_PX // 2
         self.found_note.setGeometry(beside, top, min(note_width, width), hint.height())
         top += hint.height() + _TOP_PX
-        self.widget().resize(room, max(self.viewport().height(), top))
+        self.widget().resize(self.viewport().width(), max(self.viewport().height(), top))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -126,7 +126,7 @@ def figures(entry: ModelEntry, computer: str) -> str:
     if bits is None and way is not None:
         bits = way.bits_per_weight
     if bits:
-        parts.append(_whole(f"{bits:.3g} bits a weight"))
+        parts.append(_whole(f"{round(bits, 1):g} bits a weight"))
     if entry.place:
         parts.append(entry.place if os.sep in entry.place else _whole(entry.place))
     # A line may end before a dot, not after it.
@@ -159,7 +159,7 @@ def way_offer(way: WayToGet) -> str:
         what = "Ready-made 4-bit (less disk and time)"
     download = f"{size(way.download_bytes)} to download" if way.download_bytes else ""
     return SEPARATOR.join(
-        part for part in (what, download, f"{way.bits_per_weight:.3g} bits") if part
+        part for part in (what, download, f"{round(way.bits_per_weight, 1):g} bits") if part
     )
 
 

@@ -85,7 +85,7 @@ def test_what_a_card_says_of_a_model_that_could_be_downloaded(page: MainWindow) 
     assert words.startswith("Qwen3.5-4B, best answers that fit, right for this")
     assert card.figures.text().replace("\N{NO-BREAK SPACE}", " ") == (
         "9.3 GB to download, 3.2 GB more · memory 3.0 GB at 4k tokens, 4.0 GB at 32k, "
-        "11 GB at 262k · 5.44 bits a weight"
+        "11 GB at 262k · 5.4 bits a weight"
     )
     assert card.main_button.text() == "Download 9.3 GB"
     assert not card.side_button.isVisible()
@@ -99,7 +99,7 @@ def test_the_way_to_get_a_model_can_be_chosen(page: MainWindow, qtbot: QtBot) ->
     first, second = card.way_menu.actions()
     assert first.isChecked()
     assert first.text() == (
-        "Convert the original here (best answers) · 9.3 GB to download · 5.44 bits"
+        "Convert the original here (best answers) · 9.3 GB to download · 5.4 bits"
     )
     assert "3.0 GB to download" in second.text()
     with qtbot.waitSignal(page.models_page.way_chosen) as heard:
@@ -271,6 +271,38 @@ def test_cards_keep_their_place_while_others_come_and_go(page: MainWindow) -> No
     assert tops == sorted(tops)
     assert len(show(page, DEMO, BIG)) == 2
     assert [card.entry.key for card in page.models_page.cards] == ["demo", "4B"]
+
+
+def test_the_tab_key_goes_through_the_cards_as_they_stand(page: MainWindow, qtbot: QtBot) -> None:
+    show(page, BIG, DEMO)
+    show(page, BIG, replace(HERE, key="/x", name="Found"), replace(DEMO, state="here"))
+    page.models_page.setFocus()
+    passed = []
+    for _ in range(6):
+        focused = QApplication.focusWidget()
+        assert focused is not None
+        qtbot.keyClick(focused, Qt.Key.Key_Tab)
+        passed.append(QApplication.focusWidget())
+    first, found, demo = page.models_page.cards
+    assert passed == [
+        first.main_button,
+        first.way_button,
+        found.main_button,
+        found.side_button,
+        demo.main_button,
+        page.models_page.add_button,
+    ]
+
+
+@pytest.mark.parametrize("width", [MINIMUM_SIZE[0], 1180])
+def test_the_scroll_bar_moves_nothing(page: MainWindow, width: int) -> None:
+    page.resize(width, 800)
+    (card,) = show(page, BIG)
+    place = card.geometry()
+    show(page, BIG, *(replace(HERE, key=str(number)) for number in range(9)))
+    assert page.models_page.verticalScrollBar().isVisible()
+    assert card.geometry() == place
+    assert card.mapTo(page, card.rect().topRight()).x() < page.width() - 12
 
 
 @pytest.mark.parametrize("width", [MINIMUM_SIZE[0], 700, 1180])

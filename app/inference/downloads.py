@@ -91,7 +91,7 @@ class Downloads(QObject):
         self._given_up.pop(key, None)
         self._queue.append(FetchJob(self._jobs_made, key, way, token))
         before = self._states.get(key)
-        kept = before.transfer if before is not None and before.way == way else None
+        kept = _resting(before.transfer) if before is not None and before.way == way else None
         self._put(key, DownloadState("queued", way, kept))
         self._run_next()
 

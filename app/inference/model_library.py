@@ -290,14 +290,15 @@ class ModelLibrary(QObject):
 
     def _judge_token(self, key: str) -> None:
         """Keep a token with which files arrive; go without one with which they do not."""
-        state = self.downloads.states.get(key)
-        if key not in self._trying_token or state is None:
-            return
+        state = self.downloads.states.get(key) or self._arriving.get(key)
         token = self._token
-        if state.phase == "failed":
-            self._trying_token.discard(key)
-            self._token = None if state.needs_token else token
-        elif state.phase == "downloading" and state.transfer is not None and token is not None:
+        if state is None or token is None:
+            return
+        if state.needs_token:
+            self._token = None
+        elif key in self._trying_token and (
+            state.phase == "arrived" or (state.transfer and state.transfer.bytes_per_s is not None)
+        ):
             self._trying_token.discard(key)
             self._run(lambda: _keep_token(token))
 

@@ -70,6 +70,27 @@ def test_a_token_that_is_no_longer_accepted_does_not_stand_in_the_way(
         assert keychain.kept == {}
 
 
+def test_a_wrong_token_in_the_middle_of_a_download_is_not_kept(
+    open_window: Open, qtbot: QtBot, keychain: Keychain
+) -> None:
+    with HubServer({f"mlx-community/{SMALL}-4bit": ready_repository()}) as server:
+        server.faults.add(Fault("status", "resolve", WEIGHTS, status=401))
+        person = open_window(server)
+        card = person.go_to_models()
+        person.choose_ready(SMALL)
+        # The first of the two places refuses in the middle, the second is not there.
+        person.click(card.main_button)
+        person.see(SMALL, "failed")
+        assert card.entry.transfer is not None, "something has arrived"
+        qtbot.keyClicks(card.question.field, "hf_wrong")
+        qtbot.keyClick(card.question.field, Qt.Key.Key_Return)
+        qtbot.waitUntil(lambda: "does not accept" in card.problem.text())
+        person.click(card.question.no_button)
+        person.click(card.main_button)  # Try again
+        person.see(SMALL, "here")
+        assert keychain.ever_kept == []
+
+
 def test_a_download_that_cannot_be_used_says_why_and_can_be_deleted(
     open_window: Open, qtbot: QtBot, tmp_path: Path
 ) -> None:

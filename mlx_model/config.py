@@ -142,8 +142,14 @@ class ModelConfig:
 def load_config(path: str | Path) -> ModelConfig:
     """Read `path`/config.json; CheckpointError if it is absent, broken or of another model."""
     file = Path(path) / "config.json"
-    if not file.exists():
-        refuse_foreign(file.parent)
+    try:
+        if not file.exists():
+            refuse_foreign(file.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"{file.parent} cannot be looked into ({error.strerror or error}). "
+            "Choose a folder that may be read."
+        ) from error
     if not file.parent.is_dir():
         what = "is not a folder" if file.parent.exists() else "cannot be found"
         raise CheckpointError(f"{file.parent} {what}. Choose a folder that holds a model.")

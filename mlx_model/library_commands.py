@@ -150,7 +150,8 @@ def _download(options: argparse.Namespace) -> int:
     print(f"{model.name} is ready: {folder}")
     if options.delete_original and not options.ready:
         freed = _delete_all(model.raw_repository)
-        print(f"The published weights are deleted, which frees {size_text(freed)}.")
+        if freed is not None:
+            print(f"The published weights are deleted, which frees {size_text(freed)}.")
     return 0
 
 
@@ -195,18 +196,23 @@ def _time_text(seconds: float) -> str:
 
 def _delete(options: argparse.Namespace) -> int:
     freed = _delete_all(options.name)
+    if freed is None:
+        raise FiresideError(
+            f"There is no {options.name} on this machine. "
+            "`python -m mlx_model models` lists what there is."
+        )
     print(f"{options.name} is deleted, which frees {size_text(freed)}.")
     return 0
 
 
-def _delete_all(name: str) -> int:
-    """Delete the model of that name; returns the bytes freed."""
+def _delete_all(name: str) -> int | None:
+    """Delete the models of that name that are for us to delete; the bytes freed, None without any.
+
+    RemovalError if only others have one.
+    """
     from mlx_model.library.found import find_models
     from mlx_model.library.removal import delete_model
 
     found = [model for model in find_models() if model.name == name]
-    if not found:
-        raise FiresideError(
-            f"There is no {name} on this machine. `python -m mlx_model models` lists what there is."
-        )
-    return sum(delete_model(model) for model in found)
+    ours = [model for model in found if model.may_be_deleted] or found
+    return sum(delete_model(model) for model in ours) if ours else None

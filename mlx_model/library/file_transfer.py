@@ -37,16 +37,16 @@ def receive(
     """
     with partial.open("ab") as stream:
         if stream.tell() > file.size_bytes:
-            stream.truncate(0)
-            stream.seek(0)
+            _empty(stream)
+        furthest = stream.tell()
         while stream.tell() < file.size_bytes:
-            before = stream.tell()
             try:
                 yield from _stretch(file, url, token, stream, stall_s, persistence)
                 if stream.tell() < file.size_bytes:
                     raise httpx2.RemoteProtocolError("the answer ended early")
             except TROUBLES as error:
-                if stream.tell() > before:
+                if stream.tell() > furthest:
+                    furthest = stream.tell()
                     persistence.progressed()
                 trouble = persistence.after(error)
                 stream.flush()
@@ -71,16 +71,18 @@ def _stretch(
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             _empty(stream)
         hf_raise_for_status(response)
-        if _first_byte(response, file) == 0 < start:
-            # The whole file instead of the rest: what has arrived comes once more.
-            _empty(stream)
-        elif _first_byte(response, file) != start:
+        first = _first_byte(response, file)
+        if first not in (0, start):
             raise OddAnswerError("another part than was asked for")
+        # Of the whole file instead of the rest, what has arrived comes once more.
+        known = start - first
         for piece in response.iter_bytes():
-            if stream.tell() + len(piece) > file.size_bytes:
+            fresh = piece[known:]
+            known -= len(piece) - len(fresh)
+            if stream.tell() + len(fresh) > file.size_bytes:
                 _empty(stream)
                 raise OddAnswerError("more than the file holds")
-            stream.write(piece)
+            stream.write(fresh)
             yield stream.tell()
             persistence.check_stop()
 
@@ -97,7 +99,7 @@ def _first_byte(response: httpx2.Response, file: HubFile) -> int:
     unit, _, stretch = response.headers.get("Content-Range", "").partition(" ")
     first, _, rest = stretch.partition("-")
     _, _, size = rest.partition("/")
-    if unit != "bytes" or not first.isdigit() or size not in ("*", str(file.size_bytes)):
+    if unit != "bytes" or not first.isdecimal() or size not in ("*", str(file.size_bytes)):
         raise OddAnswerError("a part of another file")
     return int(first)
 

@@ -74,7 +74,9 @@ def find_models(
     found: dict[Path, FoundModel] = {}
     for source, candidates in places:
         for name, folder in candidates:
-            found.setdefault(folder.resolve(), look_at(folder, source, name))
+            place = folder.resolve()
+            if place not in found:
+                found[place] = look_at(folder, source, name)
     return list(found.values())
 
 
@@ -119,7 +121,7 @@ def _snapshots(cache: Path) -> Iterator[tuple[str, Path]]:
         if not repository.name.startswith(REPOSITORY_PREFIX):
             continue
         name = repository.name.removeprefix(REPOSITORY_PREFIX).replace("--", "/")
-        whole = [s for s in _folders(repository / "snapshots") if (s / "config.json").exists()]
+        whole = [s for s in _folders(repository / "snapshots") if _has_config(s)]
         if whole:
             yield name, _newest(repository, whole)
 
@@ -135,7 +137,7 @@ def _newest(repository: Path, snapshots: Sequence[Path]) -> Path:
 
 def _children(folder: Path) -> Iterator[tuple[str, Path]]:
     for child in _folders(folder):
-        if (child / "config.json").exists():
+        if _has_config(child):
             yield child.name, child
 
 
@@ -144,6 +146,12 @@ def _lm_studio(folder: Path) -> Iterator[tuple[str, Path]]:
     for publisher in _folders(folder):
         for name, model in _children(publisher):
             yield f"{publisher.name}/{name}", model
+
+
+def _has_config(folder: Path) -> bool:
+    """Whether there is one; a folder that may not be looked into has none."""
+    # Path.exists raises where it may not look.
+    return os.path.exists(folder / "config.json")
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -162,7 +162,10 @@ class _Errand:
         self._check_space()
         self._stage = "downloading"
         yield from self._get_all()
-        yield DownloadFinished(self.cache.link(self._commit, self._files))
+        folder = self.cache.link(self._commit, self._files)
+        # Parts of a version that the hub had when the download began.
+        self.cache.discard_unnamed()
+        yield DownloadFinished(folder)
 
     def _listed(self) -> Generator[DownloadEvent, None, Listing]:
         hub, persistence = self._hub, self._persistence()

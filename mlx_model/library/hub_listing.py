@@ -76,11 +76,12 @@ def list_repository(
 
 
 def _file(sibling: RepoSibling) -> HubFile:
+    size, digest = sibling.size, sibling.blob_id
     if sibling.lfs is not None:
-        return HubFile(sibling.rfilename, sibling.lfs.size, sibling.lfs.sha256)
-    if sibling.size is None or sibling.blob_id is None:
-        raise ValueError("a file without size and hash")
-    return HubFile(sibling.rfilename, sibling.size, sibling.blob_id)
+        size, digest = sibling.lfs.size, sibling.lfs.sha256
+    if type(size) is not int or size < 0 or digest is None or "\0" in sibling.rfilename:
+        raise ValueError("a file without a name, size and hash")
+    return HubFile(sibling.rfilename, size, digest)
 
 
 def first_files(listing: Listing) -> list[HubFile]:

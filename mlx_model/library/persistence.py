@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -107,10 +106,9 @@ class Persistence:
         if self._failures >= self._patience.tries:
             times = "once" if self._failures == 1 else f"{self._failures} times in a row"
             raise DownloadError(f"{what} ({times}). {_KEPT}") from error
-        wait_s = _told_wait_s(error)
-        if wait_s is None:
-            doubled = self._patience.first_wait_s * 2 ** (self._failures - 1)
-            wait_s = min(self._patience.longest_wait_s, doubled)
+        doubled = self._patience.first_wait_s * 2 ** (self._failures - 1)
+        # A server may ask for more patience, never for less: its clock may be wrong.
+        wait_s = max(min(self._patience.longest_wait_s, doubled), _told_wait_s(error))
         return DownloadTrouble(f"{what}.", wait_s)
 
     def _final(self, error: Exception) -> DownloadError | None:
@@ -130,7 +128,7 @@ class Persistence:
         status = error.response.status_code
         if status in _WORTH_A_TRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return None
-        elsewhere = urlsplit(str(error.response.url)).netloc != urlsplit(self._endpoint).netloc
+        elsewhere = error.response.url.netloc != httpx2.URL(self._endpoint).netloc
         if elsewhere and status != HTTPStatus.UNAUTHORIZED:
             # A signed address that has run out; asking the hub again gives a new one.
             return None
@@ -183,23 +181,23 @@ class Persistence:
         return "The connection was interrupted"
 
 
-def _told_wait_s(error: Exception) -> float | None:
-    """The seconds that the server wants a client to wait; None if it does not say."""
+def _told_wait_s(error: Exception) -> float:
+    """The seconds that the server wants a client to wait; 0 if it does not say."""
     if not isinstance(error, HfHubHTTPError):
-        return None
+        return 0.0
     headers = error.response.headers
     told = headers.get("Retry-After", "").strip()
     limit = parse_ratelimit_headers(headers)
     seconds: float
-    if told.isdigit():
+    if told.isdecimal():
         seconds = int(told)
     elif told and (date := _date_s(told)) is not None:
         seconds = date - time.time()
     elif limit is not None and limit.remaining == 0:
         seconds = limit.reset_in_seconds
     else:
-        return None
-    return min(max(seconds, 0.0), _LONGEST_TOLD_WAIT_S)
+        return 0.0
+    return min(seconds, _LONGEST_TOLD_WAIT_S)
 
 
 def _date_s(text: str) -> float | None:

@@ -11,6 +11,9 @@ from pathlib import Path
 from mlx_model.errors import FiresideError
 from mlx_model.library.found import REPOSITORY_PREFIX, FoundModel
 
+# The end of the name of what is being deleted.
+_DOOMED = ".fireside-deleted"
+
 
 class RemovalError(FiresideError):
     """A model that cannot be deleted; says why."""
@@ -25,8 +28,10 @@ def delete_model(model: FoundModel) -> int:
     """Delete `model` and return the bytes freed; RemovalError if it is not ours to delete."""
     folder = _whole(model)
     freed = freed_bytes(model)
+    for left in folder.parent.glob(f".*{_DOOMED}"):  # by a program that was killed
+        shutil.rmtree(left, ignore_errors=True)
     # Out of sight in one step: half a model is never found.
-    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_DOOMED}")
     try:
         folder.rename(doomed)
         shutil.rmtree(doomed)
@@ -40,15 +45,19 @@ def delete_model(model: FoundModel) -> int:
 
 def _whole(model: FoundModel) -> Path:
     """All that goes with a model: of the hub's cache, the repository with every snapshot."""
-    if model.source == "own":
-        return model.folder
-    repository = model.folder.parent.parent
-    if model.source != "hub" or not repository.name.startswith(REPOSITORY_PREFIX):
+    folder = model.folder if model.source == "own" else model.folder.parent.parent
+    ours = model.source == "own" or folder.name.startswith(REPOSITORY_PREFIX)
+    if not model.may_be_deleted or not ours:
         raise RemovalError(
             f"{model.name} belongs to another program or was put there by you. "
             f"Delete {model.folder} there."
         )
-    return repository
+    if folder.is_symlink():
+        raise RemovalError(
+            f"{model.name} is a link to {folder.resolve()}, which you made. "
+            f"Delete that folder, and {folder}."
+        )
+    return folder
 
 
 def _disk_bytes(model: FoundModel) -> dict[int, int]:

@@ -21,7 +21,7 @@ class Fault:
     cut      end the body properly after `after_bytes`, as a proxy that gave up does
     corrupt  flip a bit of the byte at `after_bytes` of this body
     stall    send nothing more after `after_bytes` of the body
-    whole    ignore the asked range and answer 200 with everything
+    whole    ignore the asked range and answer 200 with everything, or with `after_bytes` of it
     shifted  answer with a range that starts one byte too late
     gzip     send everything compressed, asked or not
     redirect send the client once around before answering; for `resolve`

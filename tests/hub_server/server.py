@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from tests.hub_server.faults import Fault, Faults, Place
 from tests.hub_server.repository import Repository, StoredFile
 
+# The hub is also found below this path, as some mirrors have it.
+MIRROR = "/mirror"
 _STALL_LIMIT_S = 60
 
 
@@ -124,6 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(parts.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         hub.requests.append(Request(self.server.host, self.command, path, headers))
+        path = path.removeprefix(MIRROR)
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
         if self.server.host == "storage":
@@ -253,7 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _body(self, file: StoredFile, start: int, stop: int, fault: Fault | None) -> None:
-        if fault is None or fault.action in ("whole", "shifted"):
+        if fault is None or (fault.action in ("whole", "shifted") and not fault.after_bytes):
             self._pieces(file, start, stop)
             return
         middle = min(stop, start + fault.after_bytes)

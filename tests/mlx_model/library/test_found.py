@@ -1,7 +1,10 @@
 """Finding what is on the machine already, and deleting what may be deleted."""
 
 import json
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -173,6 +176,70 @@ def test_what_others_keep_stays(source: str, tmp_path: Path) -> None:
     with pytest.raises(RemovalError, match="belongs to another program or was put there by you"):
         delete_model(model)
     assert (folder / "config.json").exists()
+
+
+@pytest.fixture
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that any account may look into, while the test runs as an account like any other."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    os.seteuid(os.getuid())
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(public: Path) -> None:
+    put_model(public / "own" / "good", weights=False)
+    closed = put_model(public / "own" / "closed", weights=False)
+    closed.chmod(0)
+    if os.getuid() == 0:
+        os.seteuid(65534)
+    models = find_models(public / "cache", public / "own", public / "home", [closed])
+    os.seteuid(os.getuid())
+    assert [(model.name, model.source) for model in models] == [
+        ("good", "own"),
+        ("closed", "folder"),
+    ]
+    assert f"{closed} cannot be looked into (Permission denied). Choose" in (
+        models[1].problem or ""
+    )
+
+
+@pytest.mark.parametrize("depth", [100_000, 3])
+def test_strange_settings_hide_no_other_model(depth: int, tmp_path: Path) -> None:
+    put_model(tmp_path / "own" / "strange", b"[" * depth)
+    put_model(tmp_path / "own" / "good")
+    found = found_in(tmp_path)
+    assert found["good"].problem is None
+    assert "cannot be read" in (found["strange"].problem or "")
+
+
+@pytest.mark.parametrize("source", ["own", "hub"])
+def test_a_link_to_a_folder_elsewhere_stays_and_so_does_the_folder(
+    source: str, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    if source == "own":
+        put_model(elsewhere / "Q")
+        link, target = tmp_path / "own" / "Q", elsewhere / "Q"
+    else:
+        put_snapshot(elsewhere, "Qwen/Q", "a" * 40)
+        link, target = tmp_path / "cache" / "models--Qwen--Q", elsewhere / "models--Qwen--Q"
+    link.parent.mkdir()
+    link.symlink_to(target)
+    (model,) = found_in(tmp_path).values()
+    assert model.source == source
+    with pytest.raises(RemovalError, match=f"is a link to {target}, which you made"):
+        delete_model(model)
+    assert list(found_in(tmp_path).values()) == [model]
+
+
+def test_what_a_killed_deletion_left_goes_with_the_next(tmp_path: Path) -> None:
+    put_model(tmp_path / "own" / ".Q.0123.fireside-deleted")
+    put_model(tmp_path / "own" / ".something else")
+    put_model(tmp_path / "own" / "R")
+    delete_model(found_in(tmp_path)["R"])
+    assert [entry.name for entry in (tmp_path / "own").iterdir()] == [".something else"]
 
 
 def test_a_folder_that_only_claims_to_be_of_the_cache_stays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from mlx_model.library.hub_cache import HubCache
 from mlx_model.library.hub_listing import HubFile
 from mlx_model.library.persistence import Patience
 from tests.hub_server.faults import Fault
-from tests.hub_server.server import HubServer
+from tests.hub_server.repository import Content, Repository
+from tests.hub_server.server import MIRROR, HubServer
 from tests.mlx_model.library.small_hub import (
     FILES,
     REPOSITORY,
@@ -151,7 +153,10 @@ def test_waits_double_while_nothing_arrives_and_then_it_says_what_to_do(
     [
         ({"Retry-After": "17"}, 17),
         ({"RateLimit": '"resolvers";r=0;t=41'}, 41),
-        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 1),
+        ({"Retry-After": "0"}, 1),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 3600),
+        ({"Retry-After": "soon"}, 1),
         ({}, 1),
     ],
 )
@@ -411,6 +416,57 @@ def test_another_architecture_is_refused_before_its_weights(tmp_path: Path) -> N
         with pytest.raises(CheckpointError, match="a model of another kind"):
             fetched(hub_at(server, tmp_path))
         assert not server.body_requests(WEIGHTS)
+
+
+def test_a_server_that_knows_no_ranges_loses_nothing_that_is_there(
+    hub: Hub, server: HubServer
+) -> None:
+    stopped_in_the_weights(hub, server, 200_000)
+    # Two longer answers, between them shorter ones: only the longer ones are progress.
+    ends = (50_000, 210_000, 60_000, 220_000, 10, 20)
+    server.faults.add(*(Fault("whole", name=WEIGHTS, after_bytes=end) for end in ends))
+    with pytest.raises(DownloadError, match="3 times in a row"):
+        fetched(hub)
+    assert partial(hub).read_bytes() == FILES[WEIGHTS][:220_000]
+    assert contents(fetched(hub)[0]) == FILES
+
+
+def test_parts_of_a_version_that_the_hub_no_longer_has_do_not_stay(
+    hub: Hub, server: HubServer
+) -> None:
+    stopped_in_the_weights(hub, server, 200_000)
+    changed = {WEIGHTS: FILES[WEIGHTS][::-1]}
+    server.repositories[REPOSITORY] = small_repository(changed)
+    folder, _ = fetched(hub)
+    assert contents(folder) == FILES | changed
+    assert unfinished_bytes(REPOSITORY, hub) == 0
+    assert not list(folder.parent.parent.glob("blobs/*.incomplete"))
+
+
+def test_a_hub_below_a_path(server: HubServer, tmp_path: Path) -> None:
+    hub = replace(hub_at(server, tmp_path), endpoint=f"{server.endpoint}{MIRROR}/")
+    assert contents(fetched(hub)[0]) == FILES
+    assert all(r.path.startswith(f"{MIRROR}/") for r in server.requests if r.host == "hub")
+
+
+@pytest.mark.parametrize("name", ["model-2.safetensors", "model\0.safetensors"])
+def test_a_listing_that_makes_no_sense_is_none(name: str, tmp_path: Path) -> None:
+    size = 5 if "\0" in name else -5
+    odd = Content(size, lambda start, count: b"x" * count)
+    with (
+        HubServer({REPOSITORY: Repository.of({**FILES, name: odd})}) as server,
+        pytest.raises(DownloadError, match="no list of files"),
+    ):
+        fetched(hub_at(server, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_settings_that_are_nested_without_end_are_refused(name: str, tmp_path: Path) -> None:
+    with (
+        HubServer({REPOSITORY: small_repository({name: b"[" * 300_000})}) as server,
+        pytest.raises(DownloadError, match=r"cannot be read\. Choose another model"),
+    ):
+        fetched(hub_at(server, tmp_path))
 
 
 def test_a_name_that_is_none(hub: Hub) -> None:

@@ -64,6 +64,26 @@ def test_the_whole_way(command: Command, server: HubServer, tmp_path: Path) -> N
     assert "There is no Qwen3.5-0.8B-4bit" in command("delete", "Qwen3.5-0.8B-4bit", status=2)
 
 
+def test_deleting_leaves_what_another_program_keeps_under_the_same_name(
+    command: Command, tmp_path: Path
+) -> None:
+    studio = tmp_path / ".lmstudio" / "models" / REPOSITORY
+    studio.mkdir(parents=True)
+    (studio / "config.json").write_bytes((DEMO / "config.json").read_bytes())
+    assert "belongs to another program" in command("delete", REPOSITORY, status=2)
+    said = command("download", "0.8B", "--delete-original")
+    assert "The published weights are deleted, which frees" in said
+    assert (studio / "config.json").exists()
+    assert f"{REPOSITORY} (LM Studio" in command("models")
+
+
+def test_an_original_that_is_gone_already_need_not_be_deleted(command: Command) -> None:
+    for _ in range(2):
+        said = command("download", "0.8B", "--delete-original")
+    assert "is ready" in said
+    assert "are deleted" not in said
+
+
 def test_the_four_sizes_and_their_figures(command: Command) -> None:
     lines = command("models").splitlines()
     assert "Qwen3.5-4B: best answers that fit" in lines

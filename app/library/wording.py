@@ -173,7 +173,7 @@ def cancel_question(entry: ModelEntry) -> str:
     if entry.transfer is None or not entry.transfer.done_bytes:
         return ""
     lost = size(entry.transfer.done_bytes)
-    return f"Give up the download of {entry.name}? The {lost} that are here are deleted."
+    return f"Give up the download of {entry.name}? What has arrived, {lost}, is deleted."
 
 
 def _whole(words: str) -> str:

@@ -34,12 +34,8 @@ class Attention(nn.Module):
         tokens = x.shape[1]
         queries_and_gates = self.q_proj(x).reshape(1, tokens, self.heads, 2 * self.head_dim)
         queries, gates = mx.split(queries_and_gates, 2, axis=-1)
-        keys = self.k_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
-        values = self.v_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
-
         queries = rotation.apply(self.q_norm(queries).swapaxes(1, 2))  # [1, H, T, D]
-        keys = rotation.apply(self.k_norm(keys).swapaxes(1, 2))  # [1, K, T, D]
-        keys, values = cache.extend(start, keys, values.swapaxes(1, 2))
+        keys, values = self.remember(x, rotation, cache, start)
 
         mask = "causal" if tokens > 1 else None
         mixed = mx.fast.scaled_dot_product_attention(
@@ -47,3 +43,16 @@ class Attention(nn.Module):
         )
         mixed = mixed.swapaxes(1, 2) * mx.sigmoid(gates)  # [1, T, H, D]
         return self.o_proj(mixed.reshape(1, tokens, -1))
+
+    def remember(
+        self, x: mx.array, rotation: Rotation, cache: KeyValueCache, start: int
+    ) -> tuple[mx.array, mx.array]:
+        """Put the keys and values of new tokens into `cache`; returns all that it holds.
+
+        Shapes: x [1, T, hidden] -> [1, K, start + T, D] twice.
+        """
+        tokens = x.shape[1]
+        keys = self.k_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
+        values = self.v_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
+        keys = rotation.apply(self.k_norm(keys).swapaxes(1, 2))  # [1, K, T, D]
+        return cache.extend(start, keys, values.swapaxes(1, 2))

@@ -107,15 +107,30 @@ class KeyValueCache:
         return self.keys[:, :, :stop], self.values[:, :, :stop]
 
 
+class DraftCache(KeyValueCache):
+    """Keys and values of a draft head: row j joins token j with what was made of j - 1.
+
+    Row 0, which has no token before it, is there so that rows and tokens count alike; no draft
+    reads it.
+    """
+
+    def extend(self, start: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """The same, but what is returned begins with row 1."""
+        keys, values = super().extend(start, keys, values)
+        return keys[:, :, 1:], values[:, :, 1:]
+
+
 class DeltaNetCache:
     """Recurrent state and convolution tail of one DeltaNet layer; both are replaced, never edited.
 
+    `trail`, if there is one, collects both after every single token of a call.
     Shapes: state [1, H, Dv, Dk] in fp32; conv_tail [1, kernel - 1, C], inputs before activation.
     """
 
     def __init__(self) -> None:
         self.state: mx.array | None = None
         self.conv_tail: mx.array | None = None
+        self.trail: list[LayerArrays] | None = None
 
     def held(self) -> LayerArrays:
         """The two arrays."""
@@ -130,38 +145,80 @@ class SequenceCache:
     """The caches of all layers of one sequence.
 
     `length` counts the tokens in it, `next_position` is the M-RoPE position of the next text
-    token: pictures cover fewer positions than tokens, so the two differ after one.
+    token: pictures cover fewer positions than tokens, so the two differ after one. `draft` belongs
+    to the draft head of the model; without one it stays empty.
     """
 
     def __init__(self, layer_types: Sequence[LayerType]) -> None:
         self.layers: list[KeyValueCache | DeltaNetCache] = [
             KeyValueCache() if kind == "full_attention" else DeltaNetCache() for kind in layer_types
         ]
+        self.draft = DraftCache()
         self.length = 0
         self.next_position = 0
         # After the final norm, [1, 1, hidden]: what the head and the draft head go on from.
         self.last_hidden: mx.array | None = None
+        self._ended_media: tuple[int, tuple[int, int, int]] | None = None
 
-    def advance(self, tokens: int, next_position: int) -> None:
-        """Count `tokens` that every layer has just taken in."""
+    def advance(
+        self, tokens: int, next_position: int, last: tuple[int, int, int] | None = None
+    ) -> None:
+        """Count `tokens` that every layer has just taken in; `last` is where the last of them is.
+
+        It may be left out for text, which is where all three axes meet.
+        """
         self.length += tokens
         self.next_position = next_position
+        self._ended_media = None if last is None else (self.length, last)
+
+    @property
+    def last_position(self) -> tuple[int, int, int]:
+        """Time, row and column of the last token."""
+        if self._ended_media is not None and self._ended_media[0] == self.length:
+            return self._ended_media[1]
+        return (self.next_position - 1,) * 3
 
     def mark(self) -> CacheMark:
         """Remember this moment, to undo a call whose result turns out not to be wanted."""
-        layers = tuple(layer.held() for layer in self.layers)
-        return CacheMark(self.length, self.next_position, layers, self.last_hidden)
+        arrays = tuple(layer.held() for layer in self._every_layer())
+        return CacheMark(self.length, self.next_position, arrays, self.last_hidden)
 
     def rewind(self, mark: CacheMark) -> None:
         """Forget every call since `mark`; what these have not computed yet never will be."""
         self.length, self.next_position = mark.length, mark.next_position
         self.last_hidden = mark.last_hidden
-        for layer, arrays in zip(self.layers, mark.layers, strict=True):
+        for layer, arrays in zip(self._every_layer(), mark.layers, strict=True):
             layer.hold(arrays)
+
+    def leave_trail(self) -> None:
+        """Make the next call, of a few tokens, one of which every beginning can be kept."""
+        for layer in self._delta_nets():
+            layer.trail = []
+
+    def trail_marks(self, hidden: mx.array) -> list[CacheMark]:
+        """Marks after each token of the latest call, ahead of which `leave_trail` was called.
+
+        Shapes: hidden [1, T, hidden], what was made of the T tokens
+        """
+        tokens = hidden.shape[1]
+        trails = [layer.trail for layer in self._delta_nets()]
+        for layer in self._delta_nets():
+            layer.trail = None
+        marks = []
+        for place in range(tokens):
+            passed = iter([trail[place] for trail in trails if trail is not None])
+            arrays = tuple(
+                next(passed) if isinstance(layer, DeltaNetCache) else layer.held()
+                for layer in self._every_layer()
+            )
+            missing = tokens - 1 - place
+            length, next_position = self.length - missing, self.next_position - missing
+            marks.append(CacheMark(length, next_position, arrays, hidden[:, place : place + 1]))
+        return marks
 
     def arrays(self) -> list[mx.array]:
         """Every array held, for mx.eval and for counting bytes."""
-        pairs = [layer.held() for layer in self.layers]
+        pairs = [layer.held() for layer in self._every_layer()]
         held = [array for pair in pairs for array in pair]
         return [array for array in [*held, self.last_hidden] if array is not None]
 
@@ -200,7 +257,8 @@ class SequenceCache:
     def write_rows(self, start: int, segment: Segment) -> None:
         """Put rows that were copied out back in their place, after `start` tokens."""
         layers = self._key_values() if segment.layers else []
-        for layer, (keys, values) in zip(layers, segment.layers, strict=True):
+        # Without a draft head there are no rows for the last of them.
+        for layer, (keys, values) in zip(layers, segment.layers, strict=False):
             layer.extend(start, keys, values)
         mx.eval(self.arrays())  # an unwritten row would keep the buffer before it alive
 
@@ -210,8 +268,11 @@ class SequenceCache:
         held = [array for layer in self._key_values() for array in layer.held()]
         return sum(array.nbytes for array in held if array is not None)
 
+    def _every_layer(self) -> list[KeyValueCache | DeltaNetCache]:
+        return [*self.layers, self.draft]
+
     def _key_values(self) -> list[KeyValueCache]:
-        return [layer for layer in self.layers if isinstance(layer, KeyValueCache)]
+        return [layer for layer in self._every_layer() if isinstance(layer, KeyValueCache)]
 
     def _delta_nets(self) -> list[DeltaNetCache]:
         return [layer for layer in self.layers if isinstance(layer, DeltaNetCache)]

@@ -81,7 +81,7 @@ class GatedDeltaNet(nn.Module):
     def __call__(self, x: mx.array, cache: DeltaNetCache) -> mx.array:
         """Shapes: x [1, T, hidden] -> the same; replaces the state and the tail in `cache`."""
         tokens = x.shape[1]
-        queries, keys, values = self._convolved(x, cache)
+        queries, keys, values, window = self._convolved(x, cache)
         beta = mx.sigmoid(self.in_proj_b(x).astype(mx.float32))
         rate = nn.softplus(self.in_proj_a(x).astype(mx.float32) + self.dt_bias)
         log_decay = -mx.exp(self.A_log.astype(mx.float32)) * rate  # [1, T, H]
@@ -89,14 +89,27 @@ class GatedDeltaNet(nn.Module):
         if state is None:
             state = mx.zeros((1, self.value_heads, self.value_dim, self.key_dim), mx.float32)
         rule = self.kernel_on_metal or delta_rule
-        mixed, cache.state = rule(queries, keys, values, log_decay, beta, state)
+        if cache.trail is None:
+            mixed, cache.state = rule(queries, keys, values, log_decay, beta, state)
+        else:
+            mixed, states = one_by_one(rule, queries, keys, values, log_decay, beta, state)
+            cache.state = states[-1]
+            cache.trail.extend(
+                (passed, window[:, place : place + self.kernel - 1])
+                for place, passed in enumerate(states, start=1)
+            )
         gate = self.in_proj_z(x).reshape(1, tokens, self.value_heads, self.value_dim)
         mixed = self.norm(mixed, gate).reshape(1, tokens, -1)
         projected: mx.array = self.out_proj(mixed)
         return projected
 
-    def _convolved(self, x: mx.array, cache: DeltaNetCache) -> tuple[mx.array, mx.array, mx.array]:
-        """Queries and keys of unit length [1, T, Hk, Dk] and values [1, T, H, Dv], in fp32."""
+    def _convolved(
+        self, x: mx.array, cache: DeltaNetCache
+    ) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+        """Queries and keys of unit length [1, T, Hk, Dk] and values [1, T, H, Dv], in fp32.
+
+        The last of the four is what was convolved: [1, kernel - 1 + T, C].
+        """
         tokens = x.shape[1]
         mixed = self.in_proj_qkv(x)
         tail = cache.conv_tail
@@ -109,7 +122,7 @@ class GatedDeltaNet(nn.Module):
         both = unit_length(both.reshape(1, tokens, 2 * self.key_heads, self.key_dim))
         queries, keys = mx.split(both, 2, axis=2)
         values = values.reshape(1, tokens, self.value_heads, self.value_dim)
-        return queries * self.key_dim**-0.5, keys, values
+        return queries * self.key_dim**-0.5, keys, values, window
 
 
 def unit_length(x: mx.array) -> mx.array:
@@ -157,6 +170,30 @@ def delta_rule(
     if queries.shape[1] == 1:
         return recurrent_step(queries, keys, values, log_decay, beta, state)
     return chunked(queries, keys, values, log_decay, beta, state)
+
+
+def one_by_one(
+    rule: DeltaRule,
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    log_decay: mx.array,
+    beta: mx.array,
+    state: mx.array,
+) -> tuple[mx.array, list[mx.array]]:
+    """A few tokens with the arithmetic of single ones, and the state after each of them.
+
+    Shapes as in `delta_rule`.
+    """
+    outputs, states = [], []
+    for place in range(queries.shape[1]):
+        query, key, value, decay, rate = (
+            part[:, place : place + 1] for part in (queries, keys, values, log_decay, beta)
+        )
+        output, state = rule(query, key, value, decay, rate, state)
+        outputs.append(output)
+        states.append(state)
+    return mx.concatenate(outputs, axis=1), states
 
 
 def recurrent_step(

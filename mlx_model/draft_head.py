@@ -1,29 +1,51 @@
-"""The draft head of a checkpoint (`mtp.*`): guesses the token after the next one.
+"""The draft head of a model (`mtp.*`): guesses the token after the next one.
 
 Multi-token prediction as the published checkpoints have it: the embedding of the next token beside
 this token's hidden state after the final norm, one full-attention layer, the model's own head.
 Source: DeepSeek-V3 technical report (2024), section 2.2; names as in the published checkpoints.
 """
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
+from numpy.typing import NDArray
 
-from mlx_model.cache import KeyValueCache
-from mlx_model.config import TextConfig, load_config
-from mlx_model.errors import CheckpointError
+from mlx_model.cache import DraftCache
+from mlx_model.config import TextConfig
 from mlx_model.language import DecoderLayer
-from mlx_model.layers import Linear, RMSNorm, on_metal
-from mlx_model.model import Run
-from mlx_model.tensor_files import find_tensors
-from mlx_model.tensor_reader import load_file
+from mlx_model.layers import Linear, RMSNorm
+from mlx_model.rope import Rotation
 
-PREFIX = "mtp."
+
+@dataclass(frozen=True, slots=True)
+class DraftPlace:
+    """Where a run of rows begins: its first row, and the position of the token before it.
+
+    The tokens of the run itself are text.
+    """
+
+    row: int
+    position: tuple[int, int, int]
+
+    def after(self, rows: int) -> "DraftPlace":
+        """The place so many rows further on; at least one."""
+        text = max(self.position) + rows
+        return DraftPlace(self.row + rows, (text, text, text))
+
+    def positions(self, rows: int) -> NDArray[np.int64]:
+        """What so many rows turn by. Shapes: -> [3, rows]"""
+        following = max(self.position) + np.arange(1, rows, dtype=np.int64)
+        return np.column_stack([self.position, *np.broadcast_to(following, (3, rows - 1)).T])
 
 
 class DraftHead(nn.Module):
-    """One decoder layer over what the model has made of a sequence; keys as in the checkpoint."""
+    """One decoder layer over what the model has made of a sequence; keys as in the checkpoint.
+
+    It reads rows: row j joins token j with what the model made of the token before it, and turns
+    by the position of that one. Axes: T rows.
+    """
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -34,60 +56,45 @@ class DraftHead(nn.Module):
         self.layers = [DecoderLayer(config, "full_attention")]
         self.norm = RMSNorm(width, config.rms_norm_eps)
 
-    def drafts(self, run: Run) -> mx.array:
-        """Hidden states whose logits are the drafts for the tokens two places later.
+    def __call__(
+        self,
+        embeddings: mx.array,
+        hidden: mx.array,
+        rotation: Rotation,
+        cache: DraftCache,
+        start: int,
+    ) -> mx.array:
+        """Take in rows from `start` on; what the last one makes of the token after its own.
 
-        Shapes: a run of T tokens -> [1, T - 1, hidden]
+        The model's head turns that into logits; in the place of `hidden` it serves for a guess
+        further ahead.
+        Shapes: embeddings and hidden [1, T, hidden] -> [1, 1, hidden]
         """
-        following = self.pre_fc_norm_embedding(run.embeddings[:, 1:])
-        hidden = self.pre_fc_norm_hidden(run.hidden[:, :-1])
-        x = self.fc(mx.concatenate([following, hidden], axis=-1))
-        rotation = run.rotation.part(0, x.shape[1])
-        x = self.layers[0](x, rotation, KeyValueCache(), 0)
-        drafts: mx.array = self.norm(x)
+        rows = self._joined(embeddings, hidden)
+        before = rows.shape[1] - 1
+        if before:
+            self._remember(rows[:, :before], rotation.part(0, before), cache, start)
+        last = rotation.part(before, 1)
+        drafts: mx.array = self.norm(self.layers[0](rows[:, before:], last, cache, start + before))
         return drafts
 
+    def take_in(
+        self,
+        embeddings: mx.array,
+        hidden: mx.array,
+        rotation: Rotation,
+        cache: DraftCache,
+        start: int,
+    ) -> None:
+        """Take in rows from `start` on without a guess, which needs a small part of the layer."""
+        self._remember(self._joined(embeddings, hidden), rotation, cache, start)
 
-def load_draft_head(path: str | Path, dtype: mx.Dtype | None = None) -> DraftHead:
-    """The draft head of a checkpoint, packed as its config says; CheckpointError without one.
+    def _joined(self, embeddings: mx.array, hidden: mx.array) -> mx.array:
+        following = self.pre_fc_norm_embedding(embeddings)
+        joined = [following, self.pre_fc_norm_hidden(hidden)]
+        rows: mx.array = self.fc(mx.concatenate(joined, axis=-1))
+        return rows
 
-    Computes in `dtype`, which is fp32 on the CPU backend and bf16 on Metal unless given.
-    """
-    folder = Path(path)
-    config = load_config(folder)
-    tensors = {
-        name.removeprefix(PREFIX): info
-        for name, info in find_tensors(folder).items()
-        if name.startswith(PREFIX)
-    }
-    if not tensors:
-        raise CheckpointError(f"The model in {folder} has no draft head (mtp.*).")
-    head = DraftHead(config.text)
-    quantization = config.quantization
-    if quantization is not None:
-
-        def packing(layer: str, module: nn.Module) -> bool | dict[str, int]:
-            if f"{layer}.scales" not in tensors or not hasattr(module, "to_quantized"):
-                return False
-            packed = quantization.packing(f"{PREFIX}{layer}")
-            return {"bits": packed.bits, "group_size": packed.group_size}
-
-        nn.quantize(head, class_predicate=packing)
-    files = {file: load_file(file) for file in {info.file for info in tensors.values()}}
-    if dtype is None:
-        dtype = mx.bfloat16 if on_metal() else mx.float32
-    weights = [
-        (name, array if array.dtype == mx.uint32 else array.astype(dtype))
-        for name, info in tensors.items()
-        for array in [files[info.file][PREFIX + name]]
-    ]
-    try:
-        head.load_weights(weights, strict=True)
-    except ValueError as error:
-        raise CheckpointError(
-            f"The draft head in {folder} is not the one that its config.json describes. "
-            "Download the model again."
-        ) from error
-    head.eval()
-    mx.eval(head.parameters())
-    return head
+    def _remember(self, rows: mx.array, rotation: Rotation, cache: DraftCache, start: int) -> None:
+        layer = self.layers[0]
+        layer.self_attn.remember(layer.input_layernorm(rows), rotation, cache, start)

@@ -5,6 +5,7 @@ ahead of one. Both are synchronous generators of events; load the engine, use it
 and the same thread. No other thread touches mlx: those that a reply starts read and decode files.
 """
 
+import logging
 import threading
 import time
 import weakref
@@ -19,6 +20,11 @@ from numpy.typing import NDArray
 
 from mlx_model.answering import Answer, Steps, ThinkingBudget
 from mlx_model.detokenizer import Detokenizer, TokenBytes
+from mlx_model.draft_head import DraftHead
+from mlx_model.draft_policy import FixedDrafts, MeasuredDrafts
+from mlx_model.draft_weights import load_draft_head
+from mlx_model.drafting import DraftedSteps
+from mlx_model.errors import CheckpointError
 from mlx_model.events import (
     Event,
     Finished,
@@ -42,6 +48,8 @@ from mlx_model.reply_parser import ReplyParser
 from mlx_model.sampling import Sampler
 from mlx_model.weights import load_model
 
+_log = logging.getLogger("fireside.engine")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelLabel:
@@ -60,6 +68,7 @@ class Engine:
         limits: the bounds it keeps to.
         memory: what was read and seen, so that it is not read and looked at again.
         name, note, is_demo: how the checkpoint wants to be presented.
+        drafts: what was learnt so far of how many drafts pay.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class Engine:
         self.note = label.note
         self.is_demo = label.is_demo
         self.memory = Memory(model, limits)
+        self.drafts = MeasuredDrafts(limits.max_drafts)
         self._token_bytes = TokenBytes(processor.tokenizer)
         # The latest answered conversation, until its next form has been read.
         self._answered: ReplyRequest | None = None
@@ -95,6 +105,7 @@ class Engine:
         mx.set_cache_limit(limits.buffer_cache_bytes)
         processor = load_processor(path)
         model = load_model(path, cancel=cancel)
+        model.mtp = _draft_head(path)
         return cls(model, processor, limits, read_label(Path(path)))
 
     @property
@@ -207,6 +218,7 @@ class _Reply:
         self._reading = Reading(engine.model, engine.memory, engine.limits, cancel)
         self._prompt_tokens = 0
         self._answer: Answer | None = None
+        self._drafted: DraftedSteps | None = None
         # Without a single token to think in, the template's own way of not thinking is better.
         settings = request.settings
         self._thinking = False if settings.thinking_budget == 0 else settings.thinking
@@ -244,15 +256,20 @@ class _Reply:
     def _write_answer(self, prompt: Prompt, logits: mx.array) -> Steps:
         engine, settings = self._engine, self._request.settings
         processor = engine.processor
+        sampler = Sampler(settings, processor.vocab_size_used, _text_ids(prompt))
+        if engine.model.mtp is not None:
+            policy = engine.drafts if settings.drafts is None else FixedDrafts(settings.drafts)
+            self._drafted = DraftedSteps(engine.model, self._reading.cache, sampler, policy)
         tokens = decode(
             engine.model,
             self._reading.cache,
             logits,
-            Sampler(settings, processor.vocab_size_used, _text_ids(prompt)),
+            sampler,
             processor.stop_token_ids,
             settings.max_tokens,
             engine.max_context,
             self._cancel,
+            self._drafted,
         )
         parser = ReplyParser(prompt.thinking, processor.think_ids, settings.stop)
         budget = ThinkingBudget(settings.thinking_budget, processor.tokenizer)
@@ -281,6 +298,7 @@ class _Reply:
         generated = self._answer.generated_tokens if self._answer else 0
         times_s = self._answer.token_times_s if self._answer else None
         first_s, latest_s = times_s or (0.0, 0.0)
+        drafted = self._drafted
         return ReplyStats(
             prompt_tokens=self._prompt_tokens,
             reused_tokens=reading.reused_tokens,
@@ -290,6 +308,9 @@ class _Reply:
             time_to_first_token_s=max(0.0, first_s - self._started_s),
             prefill_tokens_per_s=_rate(reading.read_tokens, reading.seconds),
             decode_tokens_per_s=_rate(generated - 1, latest_s - first_s),
+            drafted_tokens=drafted.count.made if drafted else 0,
+            accepted_drafts=drafted.count.right if drafted else 0,
+            drafting=drafted is not None and drafted.on,
             peak_memory_bytes=mx.get_peak_memory(),
         )
 
@@ -323,6 +344,15 @@ def _noted(tokens: Tokens, said: list[int]) -> Tokens:
             said.extend(sent or ())
     finally:
         tokens.close()
+
+
+def _draft_head(path: str | Path) -> DraftHead | None:
+    """The draft head of a checkpoint, if it has a sound one: it only ever saves time."""
+    try:
+        return load_draft_head(path)
+    except CheckpointError as error:
+        _log.warning("answers come without drafts: %s", error)
+        return None
 
 
 def _text_ids(prompt: Prompt) -> NDArray[np.int64]:

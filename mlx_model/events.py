@@ -39,7 +39,10 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class ReplyStats:
-    """Figures of one reply: counts in tokens unless the name says otherwise, times in seconds."""
+    """Figures of one reply: counts in tokens unless the name says otherwise, times in seconds.
+
+    `drafting` says whether drafts were judged to pay when the reply ended.
+    """
 
     prompt_tokens: int = 0
     reused_tokens: int = 0
@@ -49,7 +52,9 @@ class ReplyStats:
     time_to_first_token_s: float = 0.0
     prefill_tokens_per_s: float = 0.0
     decode_tokens_per_s: float = 0.0
+    drafted_tokens: int = 0
     accepted_drafts: int = 0
+    drafting: bool = False
     peak_memory_bytes: int = 0
 
 

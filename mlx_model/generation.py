@@ -136,6 +136,77 @@ def prefill(
 Tokens = Generator[int, Sequence[int] | None, FinishReason]
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one step of the model has drawn: a token, and more if drafts were read along with it.
+
+    `drawn` are unevaluated scalars: the token after the one that was read, then those after each
+    of `drafts`. They hold up to the first that differs from its draft. `marks` say where the cache
+    stood before each of them: a window lets go of them when the next one is computed.
+    """
+
+    drawn: Sequence[mx.array]
+    marks: Sequence[Any]
+    drafts: Sequence[mx.array] = ()
+
+    def arrays(self) -> list[mx.array]:
+        """What is to be computed of it."""
+        return [*self.drawn, *self.drafts]
+
+    def token_ids(self) -> list[int]:
+        """The tokens that hold; waits until they are computed."""
+        drawn = [_integer(token) for token in self.drawn]
+        drafts = [_integer(draft) for draft in self.drafts]
+        right = 0
+        while right < len(drafts) and drafts[right] == drawn[right]:
+            right += 1
+        return drawn[: right + 1]
+
+
+class Steps(Protocol):
+    """How `decode` goes from one window to the next, and who keeps count of it."""
+
+    def first(self, logits: mx.array) -> Window:
+        """The window that follows the whole of the cache."""
+
+    def following(self, window: Window, place: int, ahead: bool, room: int) -> Window:
+        """The window after token number `place` of `window`, which the cache then holds.
+
+        `ahead`: the tokens up to there have not been accepted yet, nor computed.
+        It draws at most `room` tokens.
+        """
+
+    def done(self, window: Window, place: int, goes_on: bool) -> None:
+        """Nothing of `window` was used after token number `place`.
+
+        Unless it `goes_on` with a window that follows, decoding ends or is interrupted there, and
+        the cache stands before that token.
+        """
+
+
+class SingleSteps:
+    """One token at a time."""
+
+    def __init__(self, model: TokenModel, cache: Cache, sampler: Sampler) -> None:
+        self._model = model
+        self._cache = cache
+        self._sampler = sampler
+
+    def first(self, logits: mx.array) -> Window:
+        """See Steps."""
+        return Window([self._sampler.peek(logits)], [self._cache.mark()])
+
+    def following(self, window: Window, place: int, ahead: bool, room: int) -> Window:
+        """See Steps."""
+        token = window.drawn[place]
+        logits = self._model.last_logits(token.reshape(1, 1), self._cache)
+        pending = window.drawn if ahead else ()
+        return Window([self._sampler.peek(logits, pending)], [self._cache.mark()])
+
+    def done(self, window: Window, place: int, goes_on: bool) -> None:
+        """Nothing is kept up beside the cache."""
+
+
 def decode(
     model: TokenModel,
     cache: Cache,
@@ -145,57 +216,84 @@ def decode(
     max_tokens: int,
     max_context: int,
     cancel: threading.Event,
+    steps: Steps | None = None,
 ) -> Tokens:
     """Continue after `logits` [1, vocab], yielding each token id except the one that stops.
 
     The caller may send token ids in return: the reply then goes on with these, and the next token
     is drawn after the last of them. They are neither yielded nor counted in `max_tokens`.
+    `steps` are single ones unless given; whatever they are, the tokens are the same.
 
     Returns why it ended: "stop" (a stop token), "length" (`max_tokens` yielded), "context_full"
     (no room for another token within `max_context`) or "cancelled" (before anything else ended
     it). However it ends, also when the caller closes it, `cache` counts exactly the tokens whose
     state it holds computed: all tokens yielded after "stop", else all but the last one.
     """
-    if max_tokens < 1:
-        return "length"
-    if cancel.is_set():
-        return "cancelled"
-    token = sampler(logits)
-    drawn = 0
+    reason = _ending("length" if max_tokens < 1 else None, cancel)
+    if reason is not None:
+        return reason
+    steps = steps or SingleSteps(model, cache, sampler)
+    window = steps.first(logits)
+    yielded = cleared = 0
     while True:
         # Only now, when the step before it has been waited for: with two steps under way mlx
         # would copy whole buffers of keys and values instead of writing a row into them.
-        mx.async_eval(token, cache.arrays())
-        drawn += 1
-        more = drawn < max_tokens and cache.length + 1 < max_context
-        mark = cache.mark()
-        following: mx.array | None = None
+        mx.async_eval(window.arrays(), cache.arrays())
+        last, place = len(window.drawn) - 1, 0
+        left = max_tokens - yielded - len(window.drawn)
+        room = min(left, max_context - 1 - cache.length)
+        limit = None if room > 0 else _limit(left)
+        following: Window | None = None
         try:
-            # The next step is written down while mlx computes this token, which hides the time
-            # that Python needs for it. Only looking at its result would compute it.
-            ahead = model.last_logits(token.reshape(1, 1), cache) if more else None
-            token_id = _integer(token)
-            if token_id in stop_token_ids:
-                return "stop"
-            sampler.accept(token_id)
-            sent = yield token_id
-            if not sent and not cancel.is_set():
+            # The next step is written down while mlx computes this one, which hides the time that
+            # Python needs for it. Only looking at its result would compute it.
+            ahead = None if limit else steps.following(window, last, True, room)
+            for place, token_id in enumerate(window.token_ids()):
+                if token_id in stop_token_ids:
+                    return "stop"
+                sampler.advance()
+                sampler.accept(token_id)
+                yielded += 1
+                sent = yield token_id
+                reason = _ending(limit if place == last else None, cancel)
+                if reason is not None:
+                    return reason
+                if sent:
+                    break
+            if not sent:
+                if place < last:
+                    cache.rewind(window.marks[place])
+                    ahead = steps.following(window, place, False, room + last - place)
                 following = ahead
         finally:
             if following is None:
-                cache.rewind(mark)
-        del mark, ahead
+                cache.rewind(window.marks[place])
+            steps.done(window, place, goes_on=following is not None)
         if following is None:
-            if not more:
-                return "length" if drawn == max_tokens else "context_full"
-            if not sent or cancel.is_set():
-                return "cancelled"
-            if cache.length + 1 + len(sent) >= max_context:
+            if cache.length + 1 + len(sent or ()) >= max_context:
                 return "context_full"
-            following = _fed(model, cache, sampler, token_id, sent)
-        token = sampler(following)
-        if drawn % CLEAR_EVERY == 0:
-            mx.clear_cache()
+            following = steps.first(_fed(model, cache, sampler, token_id, sent or ()))
+        # What was written down in vain goes as well: it still holds buffers.
+        window, ahead = following, None
+        cleared = _cleared(yielded, cleared)
+
+
+def _ending(limit: FinishReason | None, cancel: threading.Event) -> FinishReason | None:
+    """Why there is no further token, None if there is one; a limit comes before a cancel."""
+    return limit or ("cancelled" if cancel.is_set() else None)
+
+
+def _limit(left: int) -> FinishReason:
+    """Which limit is reached when so many tokens are left of those asked for."""
+    return "length" if left < 1 else "context_full"
+
+
+def _cleared(yielded: int, cleared: int) -> int:
+    """Give freed buffers back from time to time; after how many tokens that was done last."""
+    if yielded - cleared < CLEAR_EVERY:
+        return cleared
+    mx.clear_cache()
+    return yielded
 
 
 def _fed(

@@ -95,7 +95,7 @@ def parameter_sources(config: ModelConfig, tensors: Mapping[str, TensorInfo]) ->
     sources: dict[str, Source] = {}
     for name, info in tensors.items():
         parameter = canonical_name(name)
-        left_out = "mtp" in name.split(".")[:3]
+        left_out = _is_of_draft_head(name)
         left_out |= config.text.tie_word_embeddings and parameter.startswith("lm_head.")
         if left_out:
             continue
@@ -109,6 +109,27 @@ def parameter_sources(config: ModelConfig, tensors: Mapping[str, TensorInfo]) ->
         parameter: replace(source, shifted=_CENTRED_NORM.fullmatch(parameter) is not None)
         for parameter, source in sources.items()
     }
+
+
+def draft_head_sources(
+    config: ModelConfig, tensors: Mapping[str, TensorInfo]
+) -> dict[str, Source] | None:
+    """The same for the draft head, whose parameters begin below `mtp.`; None without a known one.
+
+    Whether converters that shift norms shift those of a draft head as well differs and leaves no
+    trace, so theirs are not known.
+    """
+    if _is_shifted(tensors):
+        return None
+    sources: dict[str, Source] = {}
+    for name, info in tensors.items():
+        if _is_of_draft_head(name):
+            sources |= _made_of(name.partition("mtp.")[2], name, info, config)
+    return sources or None
+
+
+def _is_of_draft_head(name: str) -> bool:
+    return "mtp" in name.split(".")[:3]
 
 
 def _made_of(parameter: str, name: str, info: TensorInfo, config: ModelConfig) -> dict[str, Source]:

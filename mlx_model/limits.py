@@ -19,6 +19,7 @@ class MachineLimits:
     `prefill_chunk_tokens` and `vision_piece_work`, the latter in floating-point operations of the
     vision tower, bound the work between two looks at the stop button; with the work they bound the
     memory that it passes through.
+    `max_drafts` is how far ahead a draft head guesses at most, where that pays; 0 never.
     `max_context_tokens` only ever lowers the model's own (None: the model's own).
     """
 
@@ -27,6 +28,7 @@ class MachineLimits:
     buffer_cache_bytes: int = GIB // 2
     prefill_chunk_tokens: int = 512
     vision_piece_work: int = 100 * 10**9
+    max_drafts: int = 3
     max_context_tokens: int | None = None
     state_bytes: int = GIB // 2
     feature_bytes: int = GIB // 16

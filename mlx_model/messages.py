@@ -76,6 +76,8 @@ class ReplySettings:
     on those of the reply alone. The answer ends before the first of the `stop` strings; they are
     not looked for in the thinking, which ends after `thinking_budget` tokens at the latest (None:
     when the model ends it).
+    `drafts` is how many tokens a draft head guesses ahead, 0 for none; None leaves it to what pays.
+    It never changes the text.
     `max_image_tokens` caps what one picture may cost, or a pair of a clip's frames (1 token = 32 x
     32 pixels of a real Qwen3.5), `max_frames` how many frames are taken of a clip; both only ever
     lower the checkpoint's own limits.
@@ -92,6 +94,7 @@ class ReplySettings:
     stop: tuple[str, ...] = ()
     thinking_budget: int | None = None
     seed: int | None = None
+    drafts: int | None = None
     max_image_tokens: int = 2048
     video_fps: float = 2.0
     max_frames: int = 768

@@ -3,32 +3,23 @@ into logits. Owns which positions a call uses; what a sequence has seen lives in
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_model.cache import SequenceCache
+from mlx_model.cache import CacheMark, SequenceCache
 from mlx_model.config import ModelConfig
+from mlx_model.draft_head import DraftHead, DraftPlace
 from mlx_model.language import LanguageModel
 from mlx_model.layers import Linear
-from mlx_model.rope import RotaryPositions, Rotation, media_position_ids
+from mlx_model.rope import RotaryPositions, media_position_ids
 from mlx_model.vision import VisionModel
 
 Tokens = mx.array | NDArray[np.int64]
 Pixels = mx.array | NDArray[np.float32]
 Grids = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What the language model read and made of a sequence. Shapes: arrays [1, T, hidden]."""
-
-    embeddings: mx.array
-    rotation: Rotation
-    hidden: mx.array
 
 
 class Trunk(nn.Module):
@@ -42,7 +33,11 @@ class Trunk(nn.Module):
 
 
 class Model(nn.Module):
-    """A Qwen3.5 model. Attribute names are checkpoint keys; one sequence at a time (batch 1)."""
+    """A Qwen3.5 model. Attribute names are checkpoint keys; one sequence at a time (batch 1).
+
+    `mtp` is its draft head, if it was given one. Every call but `step` then also keeps up what the
+    head has to know of the sequence.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -50,6 +45,7 @@ class Model(nn.Module):
         self.model = Trunk(config)
         if not config.text.tie_word_embeddings:
             self.lm_head = Linear(config.text.hidden_size, config.text.vocab_size)
+        self.mtp: DraftHead | None = None
         self._rotary = RotaryPositions(config.text.rope)
 
     def make_cache(self) -> SequenceCache:
@@ -69,21 +65,6 @@ class Model(nn.Module):
 
         Shapes: input_ids [1, T]; pixels [P, patch width]; grids [n, 3] -> [1, T, vocab].
         """
-        run = self.run(
-            input_ids, pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw, cache
-        )
-        return self.logits(run.hidden)
-
-    def run(
-        self,
-        input_ids: Tokens,
-        pixel_values: Pixels | None = None,
-        image_grid_thw: Grids | None = None,
-        pixel_values_videos: Pixels | None = None,
-        video_grid_thw: Grids | None = None,
-        cache: SequenceCache | None = None,
-    ) -> Run:
-        """The same up to the head: what it reads, and what the draft head reads."""
         ids = np.asarray(input_ids, dtype=np.int64)
         cache = self.make_cache() if cache is None else cache
         embeddings = self._embed(input_ids)
@@ -98,11 +79,8 @@ class Model(nn.Module):
         positions, next_position = media_position_ids(
             ids[0], image_grid_thw, video_grid_thw, self.config, cache.next_position
         )
-        rotation = self._rotary.rotation(positions)
-        hidden = self.model.language_model(embeddings, rotation, cache, last_only=False)
-        cache.advance(ids.shape[1], next_position)
-        cache.last_hidden = hidden[:, -1:]
-        return Run(embeddings, rotation, hidden)
+        hidden = self._read(embeddings, positions, next_position, cache)
+        return self.logits(hidden)
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Shapes: hidden [1, T, hidden], after the final norm -> [1, T, vocab]."""
@@ -170,18 +148,75 @@ class Model(nn.Module):
             media = (ids == config.image_token_id) | (ids == config.video_token_id)
             embeddings = _placed(embeddings, media, media_embeddings)
         if position_ids is None:
-            rotation = self._rotary.line(cache.next_position, tokens)
-            next_position = cache.next_position + tokens
-        else:
-            rotation = self._rotary.rotation(position_ids)
-            next_position = int(position_ids.max()) + 1
-        hidden = self.model.language_model(embeddings, rotation, cache, last_only=True)
-        cache.advance(tokens, next_position)
-        cache.last_hidden = hidden
-        logits = self.logits(hidden)[:, 0]
+            position_ids = _line(cache.next_position, tokens)
+        next_position = int(position_ids.max()) + 1
+        hidden = self._read(embeddings, position_ids, next_position, cache, last_only=True)
+        logits = self.logits(hidden[:, -1:])[:, 0]
         # The last token's logits do not need the states that it leaves behind; without this they
         # would stay unevaluated, and hold the whole chunk's arrays, until the next call.
         return logits if tokens == 1 else mx.depends([logits], cache.arrays())[0]
+
+    def step(self, input_ids: mx.array, cache: SequenceCache) -> tuple[mx.array, list[CacheMark]]:
+        """Read a few tokens of text so that any number of them can be taken back.
+
+        The draft head hears nothing of them: `take_in_drafted` tells it later, of many at once.
+        Returns what the model makes of each, and marks after each. Not evaluated.
+        Shapes: input_ids [1, T] -> [1, T, hidden]
+        """
+        tokens = input_ids.shape[1]
+        if tokens > 1:
+            cache.leave_trail()
+        rotation = self._rotary.line(cache.next_position, tokens)
+        embeddings = self._embed(input_ids)
+        hidden = self.model.language_model(embeddings, rotation, cache, last_only=False)
+        cache.advance(tokens, cache.next_position + tokens)
+        cache.last_hidden = hidden[:, -1:]
+        return hidden, cache.trail_marks(hidden) if tokens > 1 else [cache.mark()]
+
+    def draft(
+        self, input_ids: mx.array, before: mx.array, place: DraftPlace, cache: SequenceCache
+    ) -> mx.array:
+        """What the draft head makes of the token after `input_ids`, from rows that it takes in.
+
+        `before` holds what was made of the token before each. Not evaluated.
+        Shapes: input_ids [1, T]; before [1, T, hidden] -> [1, 1, hidden], which `logits` reads
+        """
+        assert self.mtp is not None
+        rotation = self._rotary.rotation(place.positions(input_ids.shape[1]))
+        return self.mtp(self._embed(input_ids), before, rotation, cache.draft, place.row)
+
+    def take_in_drafted(
+        self, input_ids: mx.array, before: mx.array, place: DraftPlace, cache: SequenceCache
+    ) -> None:
+        """Tell the draft head of tokens that `step` has read. Arguments as of `draft`."""
+        assert self.mtp is not None
+        rotation = self._rotary.rotation(place.positions(input_ids.shape[1]))
+        self.mtp.take_in(self._embed(input_ids), before, rotation, cache.draft, place.row)
+
+    def _read(
+        self,
+        embeddings: mx.array,
+        position_ids: NDArray[np.int64],
+        next_position: int,
+        cache: SequenceCache,
+        last_only: bool = False,
+    ) -> mx.array:
+        """Run the tokens and count them; their hidden states, or at least that of the last."""
+        rotation = self._rotary.rotation(position_ids)
+        last_only = last_only and self.mtp is None
+        hidden: mx.array = self.model.language_model(embeddings, rotation, cache, last_only)
+        if self.mtp is not None:
+            before = cache.last_hidden
+            if before is None:
+                before = mx.zeros_like(hidden[:, :1])
+            before = mx.concatenate([before, hidden[:, :-1]], axis=1)
+            shifted = np.column_stack([cache.last_position, position_ids[:, :-1]])
+            turned = self._rotary.rotation(shifted)
+            self.mtp.take_in(embeddings, before, turned, cache.draft, cache.length)
+        time, row, column = map(int, position_ids[:, -1])
+        cache.last_hidden = hidden[:, -1:]
+        cache.advance(position_ids.shape[1], next_position, (time, row, column))
+        return hidden
 
     def _tower(self) -> VisionModel:
         if self.config.vision is None:
@@ -192,6 +227,11 @@ class Model(nn.Module):
         ids = input_ids if isinstance(input_ids, mx.array) else mx.array(input_ids.astype(np.int32))
         embeddings: mx.array = self.model.language_model.embed_tokens(ids)
         return embeddings
+
+
+def _line(start: int, tokens: int) -> NDArray[np.int64]:
+    """Positions of text. Shapes: -> [3, T]"""
+    return np.broadcast_to(np.arange(start, start + tokens, dtype=np.int64), (3, tokens))
 
 
 def _placed(embeddings: mx.array, where: NDArray[np.bool_], rows: mx.array) -> mx.array:

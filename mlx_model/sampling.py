@@ -5,6 +5,8 @@ same seed draws the same tokens whatever else the program computed before.
 """
 
 import secrets
+from collections import deque
+from collections.abc import Sequence
 
 import mlx.core as mx
 import numpy as np
@@ -41,14 +43,26 @@ class Sampler:
         self._vocabulary_size = vocabulary_size
         seed = secrets.randbits(63) if settings.seed is None else settings.seed
         self._key = mx.random.key(seed)
+        self._noise_keys: deque[mx.array] = deque()
         self._in_reply = np.zeros(vocabulary_size, np.bool_)
         self._in_text = np.zeros(vocabulary_size, np.bool_)
         self._in_text[prompt_ids[prompt_ids < vocabulary_size]] = True
 
     def __call__(self, logits: mx.array) -> mx.array:
         """Choose from `logits` [1, vocab]; returns an unevaluated scalar token id."""
+        token = self.peek(logits)
+        self.advance()
+        return token
+
+    def peek(self, logits: mx.array, pending: Sequence[mx.array] = ()) -> mx.array:
+        """What will be drawn from `logits` [1, vocab] once the tokens `pending` are drawn as well.
+
+        They are scalars, which need not be evaluated. Drawing it later gives the same token, so a
+        guess that is made of other logits with the same `pending` is right as often as the two
+        distributions allow it: both get the same noise.
+        """
         settings = self._settings
-        scores = self._penalised(logits[0, : self._vocabulary_size])
+        scores = self._penalised(logits[0, : self._vocabulary_size], pending)
         if settings.temperature < COLDEST:
             return mx.argmax(scores)
         scores = scores.astype(mx.float32)
@@ -56,24 +70,44 @@ class Sampler:
         scores, token_ids = keep_likely(scores, settings.top_k, settings.top_p, settings.min_p)
         # Noise belongs to a token, not to its place among those kept: rounding differences that
         # swap two neighbours then change nothing.
-        self._key, step_key = mx.random.split(self._key)
-        noise = mx.random.gumbel((self._vocabulary_size,), key=step_key)
+        noise = mx.random.gumbel((self._vocabulary_size,), key=self._noise_key(len(pending)))
         if token_ids is None:
             return mx.argmax(scores + noise)
         return token_ids[mx.argmax(scores + noise[token_ids])]
+
+    def advance(self) -> None:
+        """One more token of the reply is drawn: its noise is used up."""
+        if self._settings.temperature >= COLDEST:
+            self._noise_key(0)
+            self._noise_keys.popleft()
 
     def accept(self, token_id: int) -> None:
         """Take note of a token that the reply now holds, drawn or not."""
         if token_id < self._vocabulary_size:
             self._in_reply[token_id] = self._in_text[token_id] = True
 
-    def _penalised(self, scores: mx.array) -> mx.array:
+    def _noise_key(self, ahead: int) -> mx.array:
+        """The key of the draw after `ahead` others."""
+        while len(self._noise_keys) <= ahead:
+            self._key, noise_key = mx.random.split(self._key)
+            self._noise_keys.append(noise_key)
+        return self._noise_keys[ahead]
+
+    def _penalised(self, scores: mx.array, pending: Sequence[mx.array]) -> mx.array:
         repetition, presence = self._settings.repetition_penalty, self._settings.presence_penalty
         if repetition != 1:
-            scores = discourage(scores, mx.array(self._in_text), repetition)
+            scores = discourage(scores, _with(self._in_text, pending), repetition)
         if presence:
-            scores = lower(scores, mx.array(self._in_reply), presence)
+            scores = lower(scores, _with(self._in_reply, pending), presence)
         return scores
+
+
+def _with(where: NDArray[np.bool_], tokens: Sequence[mx.array]) -> mx.array:
+    """The marked tokens and `tokens`. Shapes: where [vocab] -> the same"""
+    marked = mx.array(where)
+    for token in tokens:
+        marked = marked | (mx.arange(where.size) == token)
+    return marked
 
 
 def discourage(scores: mx.array, where: mx.array, penalty: float) -> mx.array:

@@ -246,6 +246,7 @@ _SETTINGS: dict[str, Check] = {
     "repetition_penalty": _number(0.1, 10),
     "stop": _stops,
     "thinking_budget": _or_null(_whole(0)),
+    "drafts": _or_null(_whole(0, 7)),
     "seed": _or_null(_whole(0, 2**64 - 1)),
     "max_image_tokens": _whole(1),
     "video_fps": _number(0.01, 1000),

@@ -71,6 +71,7 @@ class ScriptedModel:
     vocabulary: int = 400
     calls: list[Call] = field(default_factory=list)
     on_call: Callable[[int], None] = lambda number: None
+    mtp: None = None
 
     def make_cache(self) -> ScriptedCache:
         return ScriptedCache()

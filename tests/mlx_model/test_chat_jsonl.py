@@ -124,7 +124,9 @@ def test_every_event_has_its_line() -> None:
         "time_to_first_token_s": 0.5,
         "prefill_tokens_per_s": 0.0,
         "decode_tokens_per_s": 0.0,
+        "drafted_tokens": 0,
         "accepted_drafts": 0,
+        "drafting": False,
         "peak_memory_bytes": 0,
     }
     assert records[4:] == [{"id": 1, "type": "finished", "reason": "length"}]

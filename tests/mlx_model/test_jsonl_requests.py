@@ -61,6 +61,7 @@ def test_every_setting_arrives() -> None:
         "stop": ["\n\n", "ü 🙂"],
         "thinking_budget": 0,
         "seed": 3,
+        "drafts": 2,
         "max_image_tokens": 64,
         "video_fps": 1,
         "max_frames": 8,

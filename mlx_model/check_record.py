@@ -27,11 +27,13 @@ class Predictions:
 
     `surprises` are the negated log-probabilities, in nats, of the words of the fixed chat;
     `likeliest` maps the ids of the likeliest tokens after the fixed picture and clip, as texts, to
-    their log-probabilities.
+    their log-probabilities. `inputs` changes with these inputs: only what was said to the same ones
+    can be compared.
     """
 
     surprises: tuple[float, ...]
     likeliest: Mapping[str, float]
+    inputs: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,11 @@ class CheckRecords:
             "format": _FORMAT,
             "passed": asdict(record.passed),
             "said": {
-                mlx: {"surprises": list(said.surprises), "likeliest": dict(said.likeliest)}
+                mlx: {
+                    "surprises": list(said.surprises),
+                    "likeliest": dict(said.likeliest),
+                    "inputs": said.inputs,
+                }
                 for mlx, said in record.said.items()
             },
         }
@@ -105,7 +111,7 @@ def _predictions(data: Mapping[str, Any]) -> Predictions:
     likeliest = {str(key): float(value) for key, value in data["likeliest"].items()}
     if not all(map(math.isfinite, (*surprises, *likeliest.values()))):
         raise ValueError("a record holds finite numbers only")
-    return Predictions(surprises, likeliest)
+    return Predictions(surprises, likeliest, str(data["inputs"]))
 
 
 def _write_whole(file: Path, text: str) -> None:

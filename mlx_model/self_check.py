@@ -14,6 +14,7 @@ and a fixed chat go through the model. It passes if
   with the words that must be in the answers.
 """
 
+import hashlib
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -69,6 +70,8 @@ QUESTION = "What do you see?"
 # As small as a real model lets pictures be: the check is to see that it works, not how well.
 _SETTINGS = ReplySettings(max_tokens=24, max_image_tokens=64, video_fps=1.0, max_frames=4)
 _OWN_PARAGRAPHS = 7
+_FEWEST_PARAGRAPHS = 3
+_OWN_CHARACTERS = 20_000
 _LIKELIEST = 64
 # In nats. Rounding to 16 bits in another order moves predictions by some hundredths, a wrong
 # kernel by whole nats.
@@ -110,11 +113,13 @@ def check_once(
     record = records.read(identity, device)
     if record is not None and record.passed == passed and not again:
         return False
-    reference = record.reference(passed.mlx) if record is not None else None
     said = _Check(engine, folder, cancel, on_progress).run()
+    # What was said to other inputs, of an older version of the program, tells nothing.
+    kept = record.said.items() if record is not None else ()
+    earlier = {mlx: then for mlx, then in kept if then.inputs == said.inputs}
+    reference = CheckRecord(passed, earlier).reference(passed.mlx)
     if reference is not None:
         compare_predictions(engine.name, reference[1], said, reference[0], passed.mlx)
-    earlier = dict(record.said) if record is not None else {}
     records.write(identity, device, CheckRecord(passed, {passed.mlx: said} | earlier))
     return True
 
@@ -177,13 +182,17 @@ def own_questions(folder: Path) -> list[OwnQuestion]:
     media = {"picture": PICTURE, "clip": CLIP, None: None}
     try:
         return [
-            OwnQuestion(str(entry["question"]), tuple(entry["says"]), media[entry.get("about")])
+            OwnQuestion(
+                str(entry["question"]), tuple(map(str, entry["says"])), media[entry.get("about")]
+            )
             for entry in read_json(file)
         ]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"The file {file} cannot be read. Download the model again."
-        ) from error
+        raise _unreadable(file) from error
+
+
+def _unreadable(file: Path) -> CheckpointError:
+    return CheckpointError(f"The file {file} cannot be read. Download the model again.")
 
 
 def has_words(answer: str, says: Sequence[str]) -> bool:
@@ -209,6 +218,7 @@ class _Check:
         self._questions = own_questions(folder)
         self._steps = 3 + len(self._questions)
         self._done = 0
+        self._asked = hashlib.sha256()
 
     def run(self) -> Predictions:
         """Everything, and all of it cold; SelfCheckError for the first thing that is wrong."""
@@ -217,7 +227,7 @@ class _Check:
         likeliest = self._look_and_answer()
         for question in self._questions:
             self._ask(question)
-        return Predictions(surprises, likeliest)
+        return Predictions(surprises, likeliest, self._asked.hexdigest())
 
     def _step(self) -> None:
         if self._cancel.is_set():
@@ -240,6 +250,7 @@ class _Check:
         processor = self._engine.processor
         prompt = processor.prompt(chat(self._text()))
         ids = prompt.input_ids
+        self._asked.update(ids.tobytes())
         surprises = self._surprises(ids)
         self._need_finite(surprises, "what it predicts")
         places = _answer_places(prompt.turn_starts, ids, processor.stop_token_ids)
@@ -276,8 +287,16 @@ class _Check:
         own = self._folder / OWN_TEXT
         if not own.exists():
             return TEXT
-        paragraphs = own.read_text(encoding="utf-8").strip().split("\n\n")
-        return "\n\n".join(paragraphs[:_OWN_PARAGRAPHS])  # an odd number: ends with the person
+        try:
+            with own.open(encoding="utf-8") as stream:
+                text = stream.read(_OWN_CHARACTERS)
+        except (OSError, ValueError) as error:
+            raise _unreadable(own) from error
+        paragraphs = [part for part in map(str.strip, text.split("\n\n")) if part]
+        count = min(_OWN_PARAGRAPHS, len(paragraphs) - 1 + len(paragraphs) % 2)
+        if count < _FEWEST_PARAGRAPHS:
+            raise _unreadable(own)
+        return "\n\n".join(paragraphs[:count])  # an odd number: ends with the person
 
     def _look_and_answer(self) -> dict[str, float]:
         """What it finds likely after picture and clip; judges what it goes on to say."""
@@ -291,6 +310,7 @@ class _Check:
         request = ReplyRequest((Message("user", tuple(parts)),), _SETTINGS)
         media = _there(read_media(engine.processor, request.messages, _SETTINGS, cancel))
         prompt = write_prompt(engine.processor, request, media, thinking=False)
+        self._asked.update(prompt.input_ids.tobytes() + PICTURE.read_bytes() + CLIP.read_bytes())
         looking = encode(engine.model, media, engine.limits.vision_piece_work, cancel)
         embeddings = _result(looking)
         if len(parts) > 1:

@@ -7,7 +7,7 @@ import pytest
 
 from mlx_model.check_record import CheckRecord, CheckRecords, Passed, Predictions
 
-SAID = Predictions((0.5, 1.25), {"7": -0.25, "12": -3.0})
+SAID = Predictions((0.5, 1.25), {"7": -0.25, "12": -3.0}, "a")
 RECORD = CheckRecord(Passed("files", "program", "1.2"), {"1.2": SAID})
 
 
@@ -68,7 +68,7 @@ def test_a_place_that_cannot_be_written_to_is_no_error(tmp_path: Path) -> None:
 
 
 def test_what_is_held_against_is_of_the_same_mlx_or_else_the_newest() -> None:
-    other = Predictions((9.0,), {})
+    other = Predictions((9.0,), {}, "a")
     record = CheckRecord(RECORD.passed, {"1.3": other, "1.2": SAID})
     assert record.reference("1.2") == ("1.2", SAID)
     assert record.reference("1.4") == ("1.3", other)

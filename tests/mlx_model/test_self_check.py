@@ -200,6 +200,30 @@ def test_predictions_that_changed_are_noticed(stranger: Path, tmp_path: Path) ->
         check(damaged(stranger, duller), stranger, tmp_path, again=True)
 
 
+def test_what_was_said_to_other_inputs_is_not_compared(stranger: Path, tmp_path: Path) -> None:
+    """An update of the program may bring another text, picture or clip."""
+    assert check(Engine.load(stranger), stranger, tmp_path)
+    paragraphs = (stranger / OWN_TEXT).read_text(encoding="utf-8").split("\n\n")
+    (stranger / OWN_TEXT).write_text("\n\n".join(paragraphs[:5]), encoding="utf-8")
+    assert check(Engine.load(stranger), stranger, tmp_path, again=True)
+    # From here on it is held against what it says to the new ones.
+    with pytest.raises(SelfCheckError, match="no longer predicts"):
+        check(damaged(stranger, duller), stranger, tmp_path, again=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"one\n\ntwo", b"\n\n\n\n\n\n"])
+def test_a_text_of_its_own_that_is_none(stranger: Path, tmp_path: Path, content: bytes) -> None:
+    (stranger / OWN_TEXT).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{OWN_TEXT} cannot be read"):
+        check(Engine.load(stranger), stranger, tmp_path)
+
+
+def test_a_text_of_its_own_may_end_with_either(stranger: Path, tmp_path: Path) -> None:
+    paragraphs = (stranger / OWN_TEXT).read_text(encoding="utf-8").strip().split("\n\n")
+    (stranger / OWN_TEXT).write_text("\n\n".join(paragraphs[:4]), encoding="utf-8")
+    assert check(Engine.load(stranger), stranger, tmp_path)
+
+
 def test_rounding_to_16_bits_is_no_change(stranger: Path, tmp_path: Path) -> None:
     assert check(Engine.load(stranger), stranger, tmp_path)
 
@@ -248,7 +272,7 @@ def test_damaged_questions_are_an_error_of_the_checkpoint(tmp_path: Path, text: 
 
 
 def test_how_far_predictions_are_apart() -> None:
-    one = Predictions((1.0, 2.0), {"1": math.log(0.5), "2": math.log(0.25)})
+    one = Predictions((1.0, 2.0), {"1": math.log(0.5), "2": math.log(0.25)}, "a")
     assert differ(one, one) == pytest.approx(0.0, abs=1e-9)
     assert differ(one, replace(one, surprises=(1.5, 2.0))) == pytest.approx(0.25)
     other = replace(one, likeliest={"1": math.log(0.25), "2": math.log(0.5)})
@@ -258,7 +282,7 @@ def test_how_far_predictions_are_apart() -> None:
 
 
 def test_the_sentence_names_the_versions_of_mlx() -> None:
-    one, other = Predictions((1.0,), {}), Predictions((3.0,), {})
+    one, other = Predictions((1.0,), {}, "a"), Predictions((3.0,), {}, "a")
     with pytest.raises(SelfCheckError, match=r"MLX 0\.32\.4 then, 0\.33\.0 now"):
         compare_predictions("Qwen", one, other, "0.32.4", "0.33.0")
     compare_predictions("Qwen", one, one, "0.32.4", "0.33.0")

@@ -49,15 +49,11 @@ class Checkpoint:
     states: tuple[LayerArrays, ...]
     last_hidden: mx.array | None
 
-    def arrays(self) -> list[mx.array]:
-        """Every array it holds."""
-        held = [array for pair in self.states for array in pair]
-        return [array for array in [*held, self.last_hidden] if array is not None]
-
     @property
     def nbytes(self) -> int:
         """What it keeps in memory."""
-        return sum(array.nbytes for array in self.arrays())
+        hidden = 0 if self.last_hidden is None else self.last_hidden.nbytes
+        return hidden + _nbytes(self.states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +64,13 @@ class Segment:
     Shapes: [1, K, T, D].
     """
 
-    layers: tuple[tuple[mx.array, mx.array], ...]
+    layers: tuple[LayerArrays, ...]
     bits: int
 
     @property
     def nbytes(self) -> int:
         """What it keeps in memory."""
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+        return _nbytes(self.layers)
 
     def part(self, start: int, stop: int) -> "Segment":
         """Rows [start, stop) of its own, as a copy that keeps nothing else in memory."""
@@ -230,9 +226,8 @@ class SequenceCache:
             # The tail is a view into the inputs of its whole chunk, which would stay with it.
             states.append((layer.state, None if tail is None else mx.contiguous(tail)))
         hidden = None if self.last_hidden is None else mx.contiguous(self.last_hidden)
-        made = Checkpoint(self.length, self.next_position, tuple(states), hidden)
-        mx.eval(made.arrays())
-        return made
+        mx.eval(states, hidden)
+        return Checkpoint(self.length, self.next_position, tuple(states), hidden)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Come back to `checkpoint`, whose rows must be in the buffers; copies nothing."""
@@ -249,24 +244,21 @@ class SequenceCache:
 
     def copy_rows(self, start: int, stop: int) -> Segment:
         """A copy of the keys and values of tokens [start, stop)."""
-        held = [(layer.keys, layer.values) for layer in self._key_values()]
-        layers = [(k, v) for k, v in held if k is not None and v is not None]
-        bits = 8 * layers[0][0].itemsize if layers else 0
-        return Segment(_copied(layers, start, stop), bits)
+        held = [layer.held() for layer in self._key_values()]
+        widths = [8 * keys.itemsize for keys, _ in held if keys is not None]
+        return Segment(_copied(held, start, stop), max(widths, default=0))
 
     def write_rows(self, start: int, segment: Segment) -> None:
         """Put rows that were copied out back in their place, after `start` tokens."""
-        layers = self._key_values() if segment.layers else []
-        # Without a draft head there are no rows for the last of them.
-        for layer, (keys, values) in zip(layers, segment.layers, strict=False):
-            layer.extend(start, keys, values)
+        for layer, (keys, values) in zip(self._key_values(), segment.layers, strict=True):
+            if keys is not None and values is not None:
+                layer.extend(start, keys, values)
         mx.eval(self.arrays())  # an unwritten row would keep the buffer before it alive
 
     @property
     def row_bytes(self) -> int:
         """What the buffers of keys and values take, room for later rows included."""
-        held = [array for layer in self._key_values() for array in layer.held()]
-        return sum(array.nbytes for array in held if array is not None)
+        return _nbytes([layer.held() for layer in self._key_values()])
 
     def _every_layer(self) -> list[KeyValueCache | DeltaNetCache]:
         return [*self.layers, self.draft]
@@ -278,13 +270,15 @@ class SequenceCache:
         return [layer for layer in self.layers if isinstance(layer, DeltaNetCache)]
 
 
-def _copied(
-    layers: Sequence[tuple[mx.array, mx.array]], start: int, stop: int
-) -> tuple[tuple[mx.array, mx.array], ...]:
-    copies = tuple(
-        (mx.contiguous(keys[:, :, start:stop]), mx.contiguous(values[:, :, start:stop]))
-        for keys, values in layers
-    )
+def _nbytes(layers: Sequence[LayerArrays]) -> int:
+    return sum(array.nbytes for pair in layers for array in pair if array is not None)
+
+
+def _copied(layers: Sequence[LayerArrays], start: int, stop: int) -> tuple[LayerArrays, ...]:
+    def copied(rows: mx.array | None) -> mx.array | None:
+        return None if rows is None else mx.contiguous(rows[:, :, start:stop])
+
+    copies = tuple((copied(keys), copied(values)) for keys, values in layers)
     mx.eval(copies)
     return copies
 

@@ -23,11 +23,14 @@ from mlx_model.layers import on_metal
 from mlx_model.layouts import parameter_sources
 from mlx_model.library.fit import Fit, check_fit
 from mlx_model.library.memory_needs import memory_needs
-from mlx_model.limits import MachineLimits
+from mlx_model.limits import GIB, MachineLimits
 from mlx_model.self_check import check_once
 from mlx_model.tensor_files import TensorInfo, find_tensors
 
 _log = logging.getLogger("fireside.opening")
+
+# What is kept of conversations where a model leaves no room for more: two states of the 9B.
+_LEAST_STATE_BYTES = GIB // 8
 
 OpeningStage = Literal["loading", "checking"]
 # (stage, done, total); total is 0 while nobody knows.
@@ -76,6 +79,8 @@ def open_engine(
         _log.warning("opened all the same: %s", sentence)
     if fit.verdict == "tight":
         limits = replace(limits, max_context_tokens=_fewer(limits.max_context_tokens, fit.tokens))
+    spare_bytes = max(fit.allowed_bytes - fit.needed_bytes, _LEAST_STATE_BYTES)
+    limits = replace(limits, state_bytes=min(limits.state_bytes, spare_bytes))
     engine = Engine.load(folder, limits, cancel)
     if fit.verdict == "tight":
         engine.note = _joined(engine.note, f"chats of up to {fit.tokens:,} tokens")

@@ -1,5 +1,6 @@
 """One stretch of tokens in the tree of histories; knows no mlx and not where the live rows are."""
 
+import weakref
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,14 +39,17 @@ class Kept:
 
     state: State
     lasting: bool
+    nbytes: int
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Branch:
     """Tokens [start, stop) of one or several histories that part behind `stop` at the earliest.
 
     Attributes:
         keys: one for each token.
+        above: the branch before it, held weakly: a cycle would leave it to the garbage collector
+            on which thread the arrays are freed.
         children: what follows, by the first key.
         rows: the parked rows of its tokens; None while they are in live buffers.
         kept: states after some of its tokens, by length.
@@ -54,7 +58,7 @@ class Branch:
 
     start: int
     keys: Keys
-    parent: "Branch | None" = None
+    above: "weakref.ref[Branch] | None" = None
     children: dict[int, "Branch"] = field(default_factory=dict)
     rows: Rows | None = None
     kept: dict[int, Kept] = field(default_factory=dict)
@@ -66,39 +70,45 @@ class Branch:
         return self.start + len(self.keys)
 
     @property
+    def parent(self) -> "Branch | None":
+        """The branch before it; None for the root, and for one that was taken out of the tree."""
+        return None if self.above is None else self.above()
+
+    @property
     def nbytes(self) -> int:
         """What its states and its parked rows take."""
-        states = sum(kept.state.nbytes for kept in self.kept.values())
+        states = sum(kept.nbytes for kept in self.kept.values())
         return states + (self.rows.nbytes if self.rows else 0)
 
     def line(self) -> list["Branch"]:
         """The way from the root to it, without the root."""
         line: list[Branch] = []
         branch = self
-        while branch.parent is not None:
+        while (parent := branch.parent) is not None:
             line.append(branch)
-            branch = branch.parent
+            branch = parent
         return line[::-1]
 
     def grow(self, keys: Keys) -> "Branch":
         """A new child with these keys."""
-        child = Branch(self.stop, keys, parent=self, used=self.used)
+        child = Branch(self.stop, keys, weakref.ref(self), used=self.used)
         self.children[int(keys[0])] = child
         return child
 
     def split(self, at: int) -> "Branch":
         """Cut it in two at that length; it stays the latter half, the former is returned."""
-        if self.parent is None or not self.start < at < self.stop:
+        parent = self.parent
+        if parent is None or not self.start < at < self.stop:
             raise ValueError("a branch is cut between two of its own tokens")
-        first = Branch(self.start, self.keys[: at - self.start], self.parent, used=self.used)
+        first = Branch(self.start, self.keys[: at - self.start], self.above, used=self.used)
         first.kept = {length: kept for length, kept in self.kept.items() if length <= at}
         self.kept = {length: kept for length, kept in self.kept.items() if length > at}
         if self.rows is not None:
             first.rows = self.rows.part(0, at - self.start)
             self.rows = self.rows.part(at - self.start, self.stop - self.start)
-        self.parent.children[int(self.keys[0])] = first
+        parent.children[int(self.keys[0])] = first
         self.keys = self.keys[at - self.start :]
-        self.start, self.parent = at, first
+        self.start, self.above = at, weakref.ref(first)
         first.children[int(self.keys[0])] = self
         return first
 
@@ -111,9 +121,10 @@ class Branch:
 
     def remove(self) -> None:
         """Take it out of the tree, with all that follows."""
-        if self.parent is not None:
-            del self.parent.children[int(self.keys[0])]
-            self.parent = None
+        parent = self.parent
+        if parent is not None:
+            del parent.children[int(self.keys[0])]
+        self.above = None
 
 
 def shared_length(one: Keys, other: Keys) -> int:

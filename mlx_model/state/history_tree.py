@@ -39,6 +39,9 @@ class Sequence(Protocol):
 
 S = TypeVar("S", bound=Sequence)
 
+# States are megabytes, but for toy models; there must not be so many that counting them takes time.
+_MOST_STATES = 1024
+
 
 @dataclass(eq=False, slots=True)
 class LivePath(Generic[S]):
@@ -135,7 +138,7 @@ class HistoryTree(Generic[S]):
             raise ValueError("a state belongs to the end of the latest history")
         if state.length == 0:
             return
-        end.kept[state.length] = Kept(state, lasting)
+        end.kept[state.length] = Kept(state, lasting, state.nbytes)
         self._shrink()
 
     def abandon(self) -> None:
@@ -235,8 +238,12 @@ class HistoryTree(Generic[S]):
 
     def _shrink(self) -> None:
         """Drop states until the budget is kept: of others first, of the latest history last."""
-        while self.nbytes > self._budget_bytes and self._drop_one():
+        while self._is_full() and self._drop_one():
             pass
+
+    def _is_full(self) -> bool:
+        count = sum(max(1, len(branch.kept)) for branch in self.branches())
+        return self.nbytes > self._budget_bytes or count > _MOST_STATES
 
     def _drop_one(self) -> bool:
         line = self.paths[-1].line()

@@ -131,20 +131,19 @@ _Piece = _Text | _Control | _Pads
 
 @dataclass(frozen=True, slots=True)
 class _Conversation:
-    """Turns and tools in which nothing can become a control token, and the masks that see to it."""
+    """Turns and tools in which nothing can become a control token, and the masks that see to it.
+
+    `words` stand for what may be said next; they stand nowhere else.
+    """
 
     turns: list[dict[str, Any]]
     tools: list[dict[str, Any]]
     masks: dict[int, str]
-
-    @property
-    def mask(self) -> str:
-        """Words that stand nowhere else, so that what is said cannot be like them."""
-        return next(iter(self.masks.values()))
+    words: str
 
     def with_next_turn(self) -> "_Conversation":
         """The same after an answer and one more question."""
-        more = [{"role": role, "content": self.mask} for role in ("assistant", "user")]
+        more = [{"role": role, "content": self.words} for role in ("assistant", "user")]
         return replace(self, turns=[*self.turns, *more])
 
     def ending_in_words(self) -> "_Conversation":
@@ -152,7 +151,7 @@ class _Conversation:
         last = self.turns[-1]
         content = last["content"]
         is_text = isinstance(content, str)
-        words = self.mask if is_text else [{"type": "text", "text": self.mask}]
+        words = self.words if is_text else [{"type": "text", "text": self.words}]
         return replace(self, turns=[*self.turns[:-1], {**last, "content": content + words}])
 
 
@@ -236,7 +235,7 @@ class PromptBuilder:
         begun = replace(draft, content=draft.content[: max(shown, default=-1) + 1])
         spoken = self._spoken([*messages[:-1], begun], tools)
         rendered = self._render(spoken.ending_in_words(), False)
-        beginning = rendered[: max(rendered.find(spoken.mask), 0)]
+        beginning = rendered[: max(rendered.find(spoken.words), 0)]
         encoded = self._encode(beginning, spoken, media)
         return self._prompt(encoded, spoken, turn_point=len(encoded.ids))
 
@@ -245,11 +244,12 @@ class PromptBuilder:
     ) -> _Conversation:
         turns = [plain_turn(message) for message in messages]
         descriptions = [plain_tool(tool) for tool in tools]
-        masks = self._masks(turns, descriptions)
+        masks, words = self._masks(turns, descriptions)
         return _Conversation(
             [_masked(turn, masks) for turn in turns],
             [_masked(tool, masks) for tool in descriptions],
             masks,
+            words,
         )
 
     def _render(self, spoken: _Conversation, thinking: bool | None) -> str:
@@ -272,14 +272,15 @@ class PromptBuilder:
             thinking=self._ends_thinking(encoded.ids),
         )
 
-    def _masks(self, *spoken: Any) -> dict[int, str]:
-        """For each edge character, a private-use character that nobody used."""
+    def _masks(self, *spoken: Any) -> tuple[dict[int, str], str]:
+        """For each edge character, a private-use character that nobody used, and one more."""
         used = set().union(*map(_characters, spoken))
         free = (chr(code) for codes in _PRIVATE_USE for code in codes if chr(code) not in used)
         masks = {ord(edge): mask for edge, mask in zip(self._edges, free, strict=False)}
-        if len(masks) < len(self._edges):
+        words = next(free, None)
+        if words is None:
             raise PromptError("The conversation uses every private character there is. Shorten it.")
-        return masks
+        return masks, words
 
     def _pieces(self, rendered: str, unmask: Mapping[int, str]) -> list[_Piece]:
         """The rendered conversation, split at the control tokens that the template wrote."""

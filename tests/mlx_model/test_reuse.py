@@ -1,0 +1,446 @@
+"""Nothing that was read once is read again, and what comes of it is what a cold reading gives."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlx_model import looking
+from mlx_model.engine import Engine, ModelLabel, write_prompt
+from mlx_model.events import Event, Finished, Prepared, Progress, ReplyStats, TextDelta
+from mlx_model.limits import GIB, MachineLimits
+from mlx_model.looking import read_media
+from mlx_model.messages import (
+    ImagePart,
+    Message,
+    Part,
+    ReplyRequest,
+    ReplySettings,
+    TextPart,
+    VideoPart,
+)
+from mlx_model.reading import Memory, Reading
+from tests.mlx_model.counted_work import counted
+from tests.mlx_model.goldens import relative_error
+
+ASSETS = Path(__file__).parents[2] / "assets"
+DEMO = ASSETS / "demo_model"
+PICTURE = ImagePart(ASSETS / "samples" / "shapes.png")
+CLIP = VideoPart(ASSETS / "samples" / "clip.mp4")
+SYSTEM = Message.text("system", "You know shapes. Answer in one short sentence, please.")
+LIMITS = MachineLimits(8 * GIB, 4 * GIB, prefill_chunk_tokens=16, vision_piece_work=10**9)
+NEVER = threading.Event()
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Engine:
+    return Engine.load(DEMO, LIMITS)
+
+
+def fresh(loaded: Engine, limits: MachineLimits = LIMITS) -> Engine:
+    """The same model with nothing read yet."""
+    label = ModelLabel(loaded.name, loaded.note, loaded.is_demo)
+    return Engine(loaded.model, loaded.processor, limits, label)
+
+
+@pytest.fixture
+def engine(loaded: Engine) -> Engine:
+    return fresh(loaded)
+
+
+def user(*parts: Part | str) -> Message:
+    return Message(
+        "user", tuple(TextPart(part) if isinstance(part, str) else part for part in parts)
+    )
+
+
+def request_of(*messages: Message, **settings: object) -> ReplyRequest:
+    return ReplyRequest(messages, ReplySettings(**{"max_tokens": 16, **settings}))  # type: ignore[arg-type]
+
+
+class Said:
+    """What a reply said, and what it took."""
+
+    def __init__(self, engine: Engine, request: ReplyRequest) -> None:
+        with counted() as work:
+            events = list(engine.reply(request, NEVER))
+        finished = events[-1]
+        assert isinstance(finished, Finished)
+        self.text = "".join(event.text for event in events if isinstance(event, TextDelta))
+        self.stats: ReplyStats = finished.stats
+        self.read = work.read(self.stats.prompt_tokens)
+        self.patches = work.patches
+        assert self.read == self.stats.read_tokens
+        assert self.patches == self.stats.encoded_patches
+        assert self.read + self.stats.reused_tokens == self.stats.prompt_tokens
+
+
+def ask(engine: Engine, *messages: Message) -> Said:
+    return Said(engine, request_of(*messages))
+
+
+def prepared(events: Iterator[Event]) -> Prepared:
+    *_, last = events
+    assert isinstance(last, Prepared)
+    return last
+
+
+def logits_of(engine: Engine, memory: Memory, request: ReplyRequest) -> tuple[mx.array, Reading]:
+    """What the model predicts after the prompt of `request`, given what `memory` holds."""
+    media = read_media(engine.processor, request.messages, request.settings, NEVER, memory.media)
+    assert media is not None
+    prompt = write_prompt(engine.processor, request, media, request.settings.thinking)
+    reading = Reading(engine.model, memory, engine.limits, NEVER)
+    steps = reading.steps(prompt, media)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value, reading
+
+
+def cold_logits(engine: Engine, request: ReplyRequest) -> mx.array:
+    return logits_of(engine, Memory(engine.model, engine.limits), request)[0]
+
+
+def test_on_the_same_grid_warm_is_cold_bit_for_bit(engine: Engine) -> None:
+    first = request_of(SYSTEM, user(PICTURE, CLIP, "What is this?"))
+    second = request_of(
+        SYSTEM, user(PICTURE, CLIP, "Which colour has the circle, and where is it?")
+    )
+    warm, reading = logits_of(engine, engine.memory, first)
+    np.testing.assert_array_equal(warm, cold_logits(engine, first))
+    warm, reading = logits_of(engine, engine.memory, second)
+    assert reading.reused_tokens > 50
+    np.testing.assert_array_equal(warm, cold_logits(engine, second))
+    warm, reading = logits_of(engine, engine.memory, first)
+    assert reading.read_tokens <= 4
+    np.testing.assert_array_equal(warm, cold_logits(engine, first))
+
+
+QUESTIONS = (
+    user(PICTURE, "What colour is the circle?"),
+    user("How many shapes are there?"),
+    user(CLIP, "What happens first?"),
+    user("List the shapes from left to right."),
+)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_conversation_goes_on_as_if_it_had_been_read_cold(engine: Engine, idle: bool) -> None:
+    messages: list[Message] = []
+    for number, question in enumerate(QUESTIONS):
+        messages.append(question)
+        request = request_of(*messages)
+        said = Said(engine, request)
+        cold = Said(fresh(engine), request)
+        assert said.text == cold.text
+        if number and idle:
+            assert said.read <= new_tokens(engine, request) + 4
+        assert not number or said.read < cold.read
+        messages.append(Message.text("assistant", said.text))
+        if idle:
+            with counted() as work:
+                done = prepared(engine.catch_up(NEVER))
+            assert done.is_complete
+            assert work.read() == done.read_tokens
+            assert work.read() < 40
+        warm, _ = logits_of(engine, engine.memory, request)
+        assert relative_error(warm, cold_logits(engine, request)) < 1e-5
+
+
+def new_tokens(engine: Engine, request: ReplyRequest) -> int:
+    """What the last message of a prompt adds to it, rendered, with the beginning of the reply."""
+    media = read_media(engine.processor, request.messages, request.settings, NEVER)
+    assert media is not None
+    prompt = write_prompt(engine.processor, request, media, request.settings.thinking)
+    return prompt.input_ids.size - prompt.turn_starts[-2]
+
+
+def test_two_branches_in_turn_say_the_same_again_and_read_nothing_twice(engine: Engine) -> None:
+    beginning = (SYSTEM, user(PICTURE, "What colour is the circle?"))
+    answer = Message.text("assistant", ask(engine, *beginning).text)
+    a = (*beginning, answer, user("How many shapes are there? Count them one by one."))
+    b = (*beginning, answer, user("Is there a green square to the left of the triangle?"))
+    first_a, first_b = ask(engine, *a), ask(engine, *b)
+    assert first_b.read < first_a.read
+    for _ in range(2):
+        for branch, first in ((a, first_a), (b, first_b)):
+            again = ask(engine, *branch)
+            assert again.text == first.text
+            assert again.read <= 4
+            assert again.patches == 0
+
+
+def test_short_branches_of_a_long_history_are_gone_back_to(engine: Engine) -> None:
+    long = (user("Count. " * 60), Message.text("assistant", "One. " * 60), user("And now?"))
+    short = (long[0], Message.text("assistant", "No."), user("Why?"))
+    other = (user("Hello."),)
+    texts = [ask(engine, *messages).text for messages in (long, short, other)]
+    again = [ask(engine, *messages) for messages in (long, short, other)]
+    assert [said.text for said in again] == texts
+    assert max(said.read for said in again) <= 4
+    assert len(engine.memory.histories.paths) > 1
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_an_answer_is_made_again_without_reading(engine: Engine, idle: bool) -> None:
+    messages = (SYSTEM, user(PICTURE, CLIP, "What is this?"))
+    first = ask(engine, *messages)
+    if idle:
+        assert prepared(engine.catch_up(NEVER)).is_complete
+    again = ask(engine, *messages)
+    assert again.read <= 4
+    assert again.patches == 0
+    assert again.text == first.text
+
+
+def test_an_edited_message_reads_from_the_answer_before_it(engine: Engine) -> None:
+    messages: list[Message] = []
+    for question in QUESTIONS:
+        messages.append(question)
+        messages.append(Message.text("assistant", ask(engine, *messages).text))
+        assert prepared(engine.catch_up(NEVER)).is_complete
+    for place in (6, 4, 2):
+        edited = (*messages[:place], user("Is there a square, perhaps?"))
+        said = ask(engine, *edited)
+        assert said.read <= new_tokens(engine, request_of(*edited)) + 4
+        assert said.text == ask(fresh(engine), *edited).text
+
+
+def test_a_second_picture_leaves_all_before_it(engine: Engine, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    Image.new("RGB", (96, 96), "blue").save(other)
+    one = ask(engine, user(PICTURE, "What is this?"))
+    both = request_of(user(PICTURE, ImagePart(other), "What is this?"))
+    said = Said(engine, both)
+    picture = one.patches // 4
+    assert said.stats.reused_tokens >= picture
+    assert said.patches == 36, "the new one alone"
+    assert (
+        relative_error(logits_of(engine, engine.memory, both)[0], cold_logits(engine, both)) < 1e-5
+    )
+
+
+def test_a_picture_is_encoded_once_wherever_it_is_shown(engine: Engine, tmp_path: Path) -> None:
+    copy = tmp_path / "another name.png"
+    shutil.copyfile(PICTURE.path, copy)
+    ask(engine, user(PICTURE, "What is this?"))
+    elsewhere = request_of(SYSTEM, user("Look at this:", ImagePart(copy), "What do you see?"))
+    said = Said(engine, elsewhere)
+    assert said.patches == 0
+    assert said.text == Said(fresh(engine), elsewhere).text
+
+
+def test_a_known_clip_is_not_decoded_and_a_known_picture_not_opened(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = (user(PICTURE, CLIP, "What is this?"),)
+    first = ask(engine, *messages)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it was opened again")
+
+    for name in ("sample_video", "probe_image", "load_image"):
+        monkeypatch.setattr(looking, name, never)
+    answered = (*messages, Message.text("assistant", first.text), user("And what else?"))
+    assert ask(engine, *answered).patches == 0
+    assert ask(engine, SYSTEM, user("Hm:", CLIP, PICTURE, "?")).patches == 0
+
+
+def test_a_file_with_other_contents_is_another_picture(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "shape.png"
+    found = []
+    for colour in ("red", "blue", "red"):
+        Image.new("RGB", (96, 96), colour).save(path)
+        request = request_of(user(ImagePart(path), "What colour is it?"))
+        warm, reading = logits_of(engine, engine.memory, request)
+        np.testing.assert_array_equal(warm, cold_logits(engine, request))
+        found.append(reading.read_tokens)
+    assert found[0] > 0
+    assert found[1] > 0
+    assert found[2] == 0
+
+
+def test_other_settings_make_another_picture(engine: Engine) -> None:
+    for most in (2048, 4, 2048):
+        request = request_of(user(PICTURE, CLIP, "What is this?"), max_image_tokens=most)
+        warm, _ = logits_of(engine, engine.memory, request)
+        np.testing.assert_array_equal(warm, cold_logits(engine, request))
+
+
+def test_each_part_of_a_clip_is_another_clip(engine: Engine) -> None:
+    for start_s in (None, 1.0, 2.0, 1.0):
+        request = request_of(user(replace(CLIP, start_s=start_s), "What happens?"))
+        warm, _ = logits_of(engine, engine.memory, request)
+        np.testing.assert_array_equal(warm, cold_logits(engine, request))
+
+
+def test_what_is_said_later_changes_no_state(engine: Engine) -> None:
+    request = request_of(SYSTEM, user(PICTURE, "What is this?"))
+    first, _ = logits_of(engine, engine.memory, request)
+    kept = {
+        length: kept.state
+        for branch in engine.memory.histories.branches()
+        for length, kept in branch.kept.items()
+    }
+    assert len(kept) >= 3
+    before = {
+        length: [np.array(array) for pair in state.states for array in pair]  # type: ignore[attr-defined]
+        for length, state in kept.items()
+    }
+    answer = ask(engine, *request.messages).text
+    history = (*request.messages, Message.text("assistant", answer))
+    for number in range(3):
+        ask(engine, *history, user("Say more. " * (number + 1)))
+    for length, state in kept.items():
+        arrays = [array for pair in state.states for array in pair]  # type: ignore[attr-defined]
+        for array, wanted in zip(arrays, before[length], strict=True):
+            np.testing.assert_array_equal(array, wanted)
+    again, _ = logits_of(engine, engine.memory, request)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_a_draft_is_read_ahead_up_to_its_last_picture(engine: Engine) -> None:
+    answer = ask(engine, SYSTEM, user("Hello.")).text
+    history = (SYSTEM, user("Hello."), Message.text("assistant", answer))
+    with counted() as work:
+        done = prepared(engine.prepare(request_of(*history, user(PICTURE, CLIP, "What i")), NEVER))
+    assert done.is_complete
+    assert (work.read(), work.patches) == (done.read_tokens, done.encoded_patches)
+    assert work.patches > 0
+    with counted() as work:
+        for draft in ("", "What is th", "No, somethi"):
+            request = request_of(*history, user(PICTURE, CLIP, draft))
+            assert prepared(engine.prepare(request, NEVER)).is_complete
+    assert (work.read(), work.patches) == (0, 0), "words change nothing"
+    final = request_of(*history, user(PICTURE, CLIP, "What is this?"))
+    said = Said(engine, final)
+    words = engine.processor.tokenizer.encode("What is this?", add_special_tokens=False).ids
+    ending = engine.processor.tokenizer.encode(
+        "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", add_special_tokens=False
+    ).ids
+    assert said.read <= len(words) + len(ending)
+    assert said.patches == 0
+    assert said.text == Said(fresh(engine), final).text
+
+
+def test_a_draft_that_is_changed_costs_nothing_but_the_idle_work(engine: Engine) -> None:
+    request = request_of(SYSTEM, user(CLIP, PICTURE, "What is this?"))
+    assert prepared(engine.prepare(request, NEVER)).is_complete
+    swapped = request_of(SYSTEM, user(PICTURE, CLIP, "What is this?"))
+    removed = request_of(SYSTEM, user("What is this?"))
+    for changed in (swapped, removed):
+        said = Said(engine, changed)
+        assert said.patches == 0
+        assert said.text == Said(fresh(engine), changed).text
+
+
+def test_work_ahead_is_stopped_between_two_chunks_and_gone_on_with(engine: Engine) -> None:
+    request = request_of(SYSTEM, user("word " * 100, PICTURE))
+    cancel = threading.Event()
+    events = []
+    for event in engine.prepare(request, cancel):
+        events.append(event)
+        if isinstance(event, Progress) and event.stage == "reading" and event.done >= 48:
+            cancel.set()
+    stopped = events[-1]
+    assert isinstance(stopped, Prepared)
+    assert not stopped.is_complete
+    assert stopped.read_tokens < 80
+    assert prepared(engine.prepare(request, NEVER)).is_complete
+    assert Said(engine, request).text == Said(fresh(engine), request).text
+
+
+def test_nothing_to_catch_up_with_is_said_so(engine: Engine) -> None:
+    assert prepared(engine.catch_up(NEVER)) == Prepared(0, 0, 0, 0, is_complete=True)
+    ask(engine, user("Hello."))
+    assert prepared(engine.catch_up(NEVER)).read_tokens > 0
+    assert prepared(engine.catch_up(NEVER)) == Prepared(0, 0, 0, 0, is_complete=True)
+
+
+def test_a_reply_that_is_stopped_keeps_what_was_read(engine: Engine) -> None:
+    request = request_of(SYSTEM, user("word " * 60, PICTURE, "What is this?"))
+    cancel = threading.Event()
+    for event in engine.reply(request, cancel):
+        if isinstance(event, TextDelta):
+            cancel.set()
+    again = Said(engine, request)
+    assert again.read == 0
+    assert again.text == Said(fresh(engine), request).text
+
+
+def test_a_reply_that_fails_keeps_what_was_read(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of(SYSTEM, user(PICTURE, "word " * 60))
+    layer = engine.model.model.language_model.layers[-1]
+    real = type(layer).__call__
+    calls = []
+
+    def fails(self: object, *rest: object) -> mx.array:
+        calls.append(self is layer)
+        if sum(calls) == 4:
+            raise RuntimeError("planted")
+        result: mx.array = real(self, *rest)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(layer), "__call__", fails)
+        with pytest.raises(RuntimeError, match="planted"):
+            list(engine.reply(request, NEVER))
+    again = Said(engine, request)
+    assert again.patches == 0
+    assert again.stats.reused_tokens > 0
+    warm, _ = logits_of(engine, engine.memory, request)
+    np.testing.assert_array_equal(warm, cold_logits(engine, request))
+
+
+def test_a_reply_left_unfinished_ends_when_the_next_one_begins(engine: Engine) -> None:
+    request = request_of(SYSTEM, user(PICTURE, "What is this?"))
+    left = engine.reply(request, NEVER)
+    while not isinstance(next(left), TextDelta):
+        pass
+    said = ask(engine, SYSTEM, user("Hello."))
+    assert said.text == ask(fresh(engine), SYSTEM, user("Hello.")).text
+    assert list(left) == []
+    assert Said(engine, request).text == Said(fresh(engine), request).text
+
+
+def test_the_budget_is_kept_and_the_answers_stay_right(loaded: Engine) -> None:
+    one = Memory(loaded.model, LIMITS)
+    logits_of(loaded, one, request_of(user("Hello.")))
+    state_bytes = next(
+        kept.nbytes for branch in one.histories.branches() for kept in branch.kept.values()
+    )
+    for states in (0, 4):
+        limits = replace(LIMITS, state_bytes=states * state_bytes, feature_bytes=0)
+        engine = fresh(loaded, limits)
+        messages: list[Message] = []
+        for question in QUESTIONS[:3]:
+            messages.append(question)
+            said = ask(engine, *messages)
+            assert said.text == ask(loaded, *messages).text
+            assert engine.memory.histories.nbytes <= limits.state_bytes
+            messages.append(Message.text("assistant", said.text))
+            prepared(engine.catch_up(NEVER))
+            assert engine.memory.histories.nbytes <= limits.state_bytes
+        assert ask(engine, user("Hello.")).text == ask(loaded, user("Hello.")).text
+
+
+def test_forgetting_leaves_nothing_in_memory(loaded: Engine) -> None:
+    engine = fresh(loaded)
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    ask(engine, SYSTEM, user(PICTURE, CLIP, "What is this?"))
+    ask(engine, user("Hello."))
+    assert mx.get_active_memory() > before
+    engine.forget()
+    assert mx.get_active_memory() <= before
+    assert ask(engine, user("Hello.")).stats.reused_tokens == 0

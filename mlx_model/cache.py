@@ -40,12 +40,14 @@ class Checkpoint:
 
     The arrays are never written to, so a checkpoint costs what its DeltaNet layers hold; it has no
     part in the buffers of keys and values, which mlx would copy if they had a second owner.
+    `last_position` is time, row and column of the last token, which may be one of a picture.
 
     Shapes: states of each DeltaNet layer as in DeltaNetCache; last_hidden [1, 1, hidden].
     """
 
     length: int
     next_position: int
+    last_position: tuple[int, int, int]
     states: tuple[LayerArrays, ...]
     last_hidden: mx.array | None
 
@@ -227,11 +229,14 @@ class SequenceCache:
             states.append((layer.state, None if tail is None else mx.contiguous(tail)))
         hidden = None if self.last_hidden is None else mx.contiguous(self.last_hidden)
         mx.eval(states, hidden)
-        return Checkpoint(self.length, self.next_position, tuple(states), hidden)
+        return Checkpoint(
+            self.length, self.next_position, self.last_position, tuple(states), hidden
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Come back to `checkpoint`, whose rows must be in the buffers; copies nothing."""
         self.length, self.next_position = checkpoint.length, checkpoint.next_position
+        self._ended_media = checkpoint.length, checkpoint.last_position
         self.last_hidden = checkpoint.last_hidden
         for layer, arrays in zip(self._delta_nets(), checkpoint.states, strict=True):
             layer.hold(arrays)

@@ -31,7 +31,9 @@ class ScriptedCache:
         self.length, self.state = mark
 
     def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.length, self.length, (), mx.array([[[float(self.length)]]]))
+        return Checkpoint(
+            self.length, self.length, (0, 0, 0), (), mx.array([[[float(self.length)]]])
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         self.length, self.last_hidden = checkpoint.length, checkpoint.last_hidden

@@ -31,18 +31,33 @@ class Attention(nn.Module):
         self, x: mx.array, rotation: Rotation, cache: KeyValueCache, start: int
     ) -> mx.array:
         """Shapes: x [1, T, hidden] -> the same; `start` tokens are in `cache` already."""
-        tokens = x.shape[1]
-        queries_and_gates = self.q_proj(x).reshape(1, tokens, self.heads, 2 * self.head_dim)
-        queries, gates = mx.split(queries_and_gates, 2, axis=-1)
-        queries = rotation.apply(self.q_norm(queries).swapaxes(1, 2))  # [1, H, T, D]
+        queries, gates = self.queries(x, rotation)
         keys, values = self.remember(x, rotation, cache, start)
+        return self.output(self.attend(queries, keys, values), gates)
 
-        mask = "causal" if tokens > 1 else None
-        mixed = mx.fast.scaled_dot_product_attention(
+    def queries(self, x: mx.array, rotation: Rotation) -> tuple[mx.array, mx.array]:
+        """Shapes: x [1, T, hidden] -> queries [1, H, T, D] and output gates [1, T, H, D]."""
+        both = self.q_proj(x).reshape(1, x.shape[1], self.heads, 2 * self.head_dim)
+        queries, gates = mx.split(both, 2, axis=-1)
+        return rotation.apply(self.q_norm(queries).swapaxes(1, 2)), gates
+
+    def keys_and_values(self, x: mx.array, rotation: Rotation) -> tuple[mx.array, mx.array]:
+        """Shapes: x [1, T, hidden] -> [1, K, T, D] twice."""
+        shape = 1, x.shape[1], self.kv_heads, self.head_dim
+        keys = rotation.apply(self.k_norm(self.k_proj(x).reshape(shape)).swapaxes(1, 2))
+        return keys, self.v_proj(x).reshape(shape).swapaxes(1, 2)
+
+    def attend(self, queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        """Shapes: queries [1, H, T, D]; keys and values [1, K, all tokens, D] -> [1, H, T, D]."""
+        mask = "causal" if queries.shape[2] > 1 else None
+        return mx.fast.scaled_dot_product_attention(
             queries, keys, values, scale=self.scale, mask=mask
         )
-        mixed = mixed.swapaxes(1, 2) * mx.sigmoid(gates)  # [1, T, H, D]
-        return self.o_proj(mixed.reshape(1, tokens, -1))
+
+    def output(self, mixed: mx.array, gates: mx.array) -> mx.array:
+        """Shapes: mixed [1, H, T, D]; gates [1, T, H, D] -> [1, T, hidden]."""
+        gated = mixed.swapaxes(1, 2) * mx.sigmoid(gates)
+        return self.o_proj(gated.reshape(1, gates.shape[1], -1))
 
     def remember(
         self, x: mx.array, rotation: Rotation, cache: KeyValueCache, start: int
@@ -51,8 +66,4 @@ class Attention(nn.Module):
 
         Shapes: x [1, T, hidden] -> [1, K, start + T, D] twice.
         """
-        tokens = x.shape[1]
-        keys = self.k_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
-        values = self.v_proj(x).reshape(1, tokens, self.kv_heads, self.head_dim)
-        keys = rotation.apply(self.k_norm(keys).swapaxes(1, 2))  # [1, K, T, D]
-        return cache.extend(start, keys, values.swapaxes(1, 2))
+        return cache.extend(start, *self.keys_and_values(x, rotation))

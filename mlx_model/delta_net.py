@@ -10,16 +10,19 @@ from collections.abc import Callable
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig
-from mlx_model.layers import GatedRMSNorm, Linear, on_metal, silu
+from mlx_model.layers import GatedRMSNorm, Linear, on_metal, side_by_side, silu
 
 DeltaRule = Callable[
     [mx.array, mx.array, mx.array, mx.array, mx.array, mx.array], tuple[mx.array, mx.array]
 ]
 
 _CHUNK_TOKENS = 64
+# So many are convolved on Metal as a single token is: a window of drafts gives what its tokens do.
+_FEW_TOKENS = 8
 _L2_EPS = 1e-6
 
 
@@ -32,7 +35,9 @@ class DepthwiseConv(nn.Module):
 
     def __call__(self, window: mx.array) -> mx.array:
         """Shapes: window [1, kernel - 1 + T, C], older inputs first -> [1, T, C]."""
-        return (grouped_conv if on_metal() else shifted_products)(window, self.weight)
+        # mx.compile makes one launch of a few products and what follows.
+        many = window.shape[1] > _FEW_TOKENS + self.weight.shape[-1] - 1
+        return (grouped_conv if many and on_metal() else shifted_products)(window, self.weight)
 
 
 def grouped_conv(window: mx.array, weight: mx.array) -> mx.array:
@@ -42,14 +47,19 @@ def grouped_conv(window: mx.array, weight: mx.array) -> mx.array:
 
 def shifted_products(window: mx.array, weight: mx.array) -> mx.array:
     """The same by elementwise products, which the CPU backend does much faster."""
-    taps = weight[:, 0].T.astype(mx.float32)  # [kernel, C]
+    taps = weight[:, 0].T  # [kernel, C]
     kernel = taps.shape[0]
     tokens = window.shape[1] - kernel + 1
-    if tokens == 1:
-        return (window * taps).sum(axis=1, keepdims=True)
-    total = window[:, :tokens] * taps[0]
-    for tap in range(1, kernel):
-        total = total + window[:, tap : tap + tokens] * taps[tap]
+    if tokens == 1 and not on_metal():
+        return (window * taps.astype(mx.float32)).sum(axis=1, keepdims=True)
+    # Cut first and cast then: mx.compile takes a cast into its launch, but not a cut.
+    products = [
+        window[:, tap : tap + tokens] * taps[tap : tap + 1].astype(mx.float32)
+        for tap in range(kernel)
+    ]
+    total = products[0]
+    for product in products[1:]:
+        total = total + product
     return total
 
 
@@ -73,8 +83,13 @@ class GatedDeltaNet(nn.Module):
         self.conv1d = DepthwiseConv(channels, self.kernel)
         self.A_log = mx.zeros((self.value_heads,))
         self.dt_bias = mx.zeros((self.value_heads,))
-        self.norm = GatedRMSNorm(self.value_dim, config.rms_norm_eps)
+        # The published model divides queries by sqrt(Dk). The rule is linear in them and this norm
+        # takes any factor out again, all but the weight of its eps.
+        self.norm = GatedRMSNorm(self.value_dim, config.rms_norm_eps * self.key_dim)
         self.out_proj = Linear(values, config.hidden_size)
+        self._unit_weight = unit_weight(self.key_dim)
+        self._small_source: mx.array | None = None
+        self._small_maps: nn.Module | None = None
         # Asked for here, while the model is being loaded, because it may take a second.
         self.kernel_on_metal = metal_kernel(self.key_dim, self.value_dim)
 
@@ -82,8 +97,9 @@ class GatedDeltaNet(nn.Module):
         """Shapes: x [1, T, hidden] -> the same; replaces the state and the tail in `cache`."""
         tokens = x.shape[1]
         queries, keys, values, window = self._convolved(x, cache)
-        beta = mx.sigmoid(self.in_proj_b(x).astype(mx.float32))
-        rate = nn.softplus(self.in_proj_a(x).astype(mx.float32) + self.dt_bias)
+        beta, rate = self._rates(x)
+        beta = mx.sigmoid(beta.astype(mx.float32))
+        rate = nn.softplus(rate.astype(mx.float32) + self.dt_bias)
         log_decay = -mx.exp(self.A_log.astype(mx.float32)) * rate  # [1, T, H]
         state = cache.state
         if state is None:
@@ -103,6 +119,24 @@ class GatedDeltaNet(nn.Module):
         projected: mx.array = self.out_proj(mixed)
         return projected
 
+    def small_maps(self) -> nn.Module | None:
+        """in_proj_b and in_proj_a as one map, whose weights are small enough to be there twice.
+
+        None if that cannot be.
+        """
+        if self._small_source is not self.in_proj_b.weight:
+            self._small_source = self.in_proj_b.weight
+            self._small_maps = side_by_side(self.in_proj_b, self.in_proj_a)
+        return self._small_maps
+
+    def _rates(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """What beta and the decay are made of. Shapes: x [1, T, hidden] -> [1, T, H] twice."""
+        both = self.small_maps()
+        if both is None:
+            return self.in_proj_b(x), self.in_proj_a(x)
+        beta, rate = mx.split(both(x), 2, axis=-1)
+        return beta, rate
+
     def _convolved(
         self, x: mx.array, cache: DeltaNetCache
     ) -> tuple[mx.array, mx.array, mx.array, mx.array]:
@@ -119,16 +153,21 @@ class GatedDeltaNet(nn.Module):
         cache.conv_tail = window[:, tokens:]
         activated = silu(self.conv1d(window).astype(mx.float32))
         both, values = mx.split(activated, [2 * self.key_heads * self.key_dim], axis=-1)
-        both = unit_length(both.reshape(1, tokens, 2 * self.key_heads, self.key_dim))
+        both = both.reshape(1, tokens, 2 * self.key_heads, self.key_dim)
+        both = unit_length(both, self._unit_weight)
         queries, keys = mx.split(both, 2, axis=2)
         values = values.reshape(1, tokens, self.value_heads, self.value_dim)
-        return queries * self.key_dim**-0.5, keys, values, window
+        return queries, keys, values, window
 
 
-def unit_length(x: mx.array) -> mx.array:
-    """x / sqrt(sum x^2 + 1e-6) over the last axis, through the norm of the mean square."""
-    width = x.shape[-1]
-    return mx.fast.rms_norm(x, None, _L2_EPS / width) * (1 / math.sqrt(width))
+def unit_length(x: mx.array, weight: mx.array) -> mx.array:
+    """x / sqrt(sum x^2 + 1e-6) over the last axis; `weight` is the `unit_weight` of its width."""
+    return mx.fast.rms_norm(x, weight, _L2_EPS / x.shape[-1])
+
+
+def unit_weight(width: int) -> mx.array:
+    """The weight that gives what an RMS norm makes of a vector the length 1. Shapes: [width]"""
+    return mx.array(np.full(width, 1 / math.sqrt(width), np.float32))
 
 
 def metal_kernel(key_dim: int, value_dim: int) -> DeltaRule | None:

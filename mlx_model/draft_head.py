@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlx_model.cache import DraftCache
 from mlx_model.config import TextConfig
-from mlx_model.language import DecoderLayer
+from mlx_model.decoder_layer import DecoderLayer
 from mlx_model.layers import Linear, RMSNorm
 from mlx_model.rope import Rotation
 

@@ -1,5 +1,7 @@
 """Layers that both kinds of token mixer share: linear maps, the two RMS norms, the MLP."""
 
+import copy
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -48,6 +50,22 @@ class PackedLinear(nn.QuantizedLinear):
         return x @ mx.dequantize(*packed, group_size=self.group_size, bits=self.bits).T
 
 
+def side_by_side(first: nn.Module, second: nn.Module) -> nn.Module | None:
+    """A map that gives the outputs of both, one after the other, with a copy of their weights.
+
+    None if they are packed in different ways.
+    """
+    packed = isinstance(first, PackedLinear)
+    if isinstance(second, PackedLinear) != packed:
+        return None
+    if packed and (first.bits, first.group_size) != (second.bits, second.group_size):
+        return None
+    both = copy.copy(first)
+    for name in ("weight", "scales", "biases") if packed else ("weight",):
+        both[name] = mx.concatenate([first[name], second[name]])
+    return both
+
+
 class RMSNorm(nn.Module):
     """RMS norm whose stored weight is centred on zero: it multiplies by 1 + weight, in fp32."""
 
@@ -58,12 +76,17 @@ class RMSNorm(nn.Module):
         self._source: mx.array | None = None
         self._scale: mx.array | None = None
 
-    def __call__(self, x: mx.array) -> mx.array:
-        # 1 + weight is kept because a decode step has dozens of norms; it follows the weight.
-        if self._source is not self.weight:
+    def __call__(self, x: mx.array, dtype: mx.Dtype | None = None) -> mx.array:
+        """The result has `dtype`, which is that of x unless given."""
+        normed = mx.fast.rms_norm(x.astype(mx.float32), self.scale(), self.eps)
+        return normed.astype(dtype or x.dtype)
+
+    def scale(self) -> mx.array:
+        """1 + weight in fp32, kept because a decode step has dozens of norms."""
+        if self._scale is None or self._source is not self.weight:
             self._source = self.weight
             self._scale = 1.0 + self.weight.astype(mx.float32)
-        return mx.fast.rms_norm(x.astype(mx.float32), self._scale, self.eps).astype(x.dtype)
+        return self._scale
 
 
 class GatedRMSNorm(nn.Module):

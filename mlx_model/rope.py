@@ -20,9 +20,12 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class LineRotation:
-    """Rotation for tokens at consecutive positions `start`, `start` + 1, ... on all axes."""
+    """Rotation for tokens at consecutive positions `start`, `start` + 1, ... on all axes.
 
-    start: int
+    Only on Metal, whose kernel knows the angles. `start` may be an array of no dimensions.
+    """
+
+    start: int | mx.array
     theta: float
     rotary_dim: int
 
@@ -36,6 +39,14 @@ class LineRotation:
         """The rotation of `count` of its tokens from number `first` on."""
         del count
         return LineRotation(self.start + first, self.theta, self.rotary_dim)
+
+    def arrays(self) -> list[mx.array]:
+        """All that another rotation of this kind may have otherwise."""
+        return [mx.array(self.start)]
+
+    def of(self, arrays: list[mx.array]) -> "LineRotation":
+        """The rotation of the same kind with these arrays."""
+        return LineRotation(arrays[0], self.theta, self.rotary_dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,14 @@ class TableRotation:
         """The rotation of `count` of its tokens from number `first` on."""
         rows = slice(first, first + count)
         return TableRotation(self.cos[rows], self.sin[rows])
+
+    def arrays(self) -> list[mx.array]:
+        """All that another rotation of this kind may have otherwise."""
+        return [self.cos, self.sin]
+
+    def of(self, arrays: list[mx.array]) -> "TableRotation":
+        """The rotation of the same kind with these arrays."""
+        return TableRotation(*arrays)
 
 
 Rotation = LineRotation | TableRotation

@@ -170,12 +170,13 @@ def _read(
     files = {file: load_file(file) for file in {tensors[name].file for name in used}}
     arrays = {name: files[tensors[name].file][name] for name in used}
     return {
-        parameter: _cast(parameter, source.array(arrays), dtype)
+        parameter: as_computed(parameter, source.array(arrays), dtype)
         for parameter, source in sources.items()
     }
 
 
-def _cast(parameter: str, array: mx.array, dtype: mx.Dtype) -> mx.array:
+def as_computed(parameter: str, array: mx.array, dtype: mx.Dtype) -> mx.array:
+    """A parameter in the type that a model which computes in `dtype` keeps it in."""
     if array.dtype == mx.uint32:
         return array
     fp32 = parameter.startswith("model.language_model.") and parameter.endswith(_FP32_ENDINGS)

@@ -17,6 +17,7 @@ from mlx_model.delta_net import (
     metal_kernel,
     shifted_products,
     unit_length,
+    unit_weight,
 )
 from mlx_model.layers import on_metal
 from mlx_model.weights import load_model
@@ -122,7 +123,7 @@ def test_decay_that_would_overflow_backwards_stays_finite() -> None:
 def test_unit_length_adds_its_epsilon_to_the_sum_of_squares(scale: float) -> None:
     x = scale * np.random.default_rng(2).standard_normal((3, 32)).astype(np.float32)
     expected = x / np.sqrt((x.astype(np.float64) ** 2).sum(-1, keepdims=True) + 1e-6)
-    assert relative_error(unit_length(mx.array(x)), expected) < 1e-6
+    assert relative_error(unit_length(mx.array(x), unit_weight(x.shape[-1])), expected) < 1e-6
 
 
 def test_the_kernel_that_runs_on_metal_follows_the_same_conventions() -> None:

@@ -66,7 +66,7 @@ def pixels(levels: np.ndarray) -> np.ndarray:
 def test_rounding_costs_no_more_than_it_costs_the_reference(variant: str, kind: str) -> None:
     ours = compare(variant, kind).errors()
     reference = REFERENCE[f"{variant}/{kind}"]
-    assert ours[:, 0].max() < 1.5 * reference[:, 0].max()
+    assert ours[:, 0].max() < 2 * reference[:, 0].max()
     # Means over the prompts vary less from prompt to prompt than the one largest error.
     assert (ours.mean(axis=0) < 1.15 * reference.mean(axis=0)).all()
 

@@ -1,0 +1,88 @@
+"""The layers cut for mx.compile do to one token what the layers themselves do."""
+
+import gc
+import weakref
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_model.cache import SequenceCache
+from mlx_model.decode_step import DecodeStep
+from mlx_model.model import Model
+from mlx_model.rope import LineRotation
+from tests.mlx_model.goldens import golden_model
+
+PROMPT = np.arange(3, 23)[None]
+REPLY = (5, 17, 40, 9, 2)
+
+
+def read(model: Model) -> SequenceCache:
+    cache = model.make_cache()
+    mx.eval(model.last_logits(PROMPT, cache))
+    return cache
+
+
+def stepped(model: Model, cache: SequenceCache, token: int, step: DecodeStep) -> mx.array:
+    """What `last_logits` does with one token, through `step`."""
+    language = model.model.language_model
+    x = language.embed_tokens(mx.array([[token]]))
+    rotation = model._rotary.line(cache.next_position, 1)
+    hidden = step(x.astype(mx.float32), rotation, cache)
+    cache.advance(1, cache.next_position + 1)
+    return model.logits(hidden)[:, 0]
+
+
+def step_of(model: Model, dtype: mx.Dtype, compiled: bool) -> DecodeStep:
+    language = model.model.language_model
+    return DecodeStep(language.layers, language.norm, dtype, model._rotary.line(0, 1), compiled)
+
+
+def compare(variant: str, dtype: mx.Dtype, compiled: bool) -> None:
+    model = golden_model(variant, "calm", dtype)
+    plain, cut = read(model), read(model)
+    step = step_of(model, dtype, compiled)
+    for token in REPLY:
+        expected = model.last_logits(np.array([[token]]), plain)
+        found = stepped(model, cut, token, step)
+        assert found.dtype == expected.dtype == dtype
+        assert mx.array_equal(found, expected)
+    for layer, other in zip(cut.layers, plain.layers, strict=True):
+        for array, same in zip(layer.held(), other.held(), strict=True):
+            assert mx.array_equal(array, same)
+
+
+@pytest.mark.parametrize("variant", ["tied", "untied", "mixture_tied"])
+def test_cut_layers_give_the_same_bits(variant: str) -> None:
+    compare(variant, mx.float32, compiled=False)
+
+
+def test_cut_layers_compute_in_the_models_type() -> None:
+    compare("tied", mx.bfloat16, compiled=False)
+
+
+@pytest.mark.slow  # a C++ compiler makes each fused kernel on the CPU backend
+@pytest.mark.parametrize("variant", ["tied", "mixture_tied"])
+def test_compiled_layers_give_the_same_bits(variant: str) -> None:
+    compare(variant, mx.float32, compiled=True)
+
+
+def test_a_model_with_its_step_is_freed_at_once() -> None:
+    model = golden_model.__wrapped__("tied", "calm", mx.float32)
+    language = model.model.language_model
+    language._step = step_of(model, mx.float32, compiled=True)
+    released = weakref.ref(language)
+    gc.collect()
+    gc.disable()
+    try:
+        del model, language
+        assert released() is None
+    finally:
+        gc.enable()
+
+
+def test_a_line_rotation_may_start_at_an_array() -> None:
+    x = mx.random.normal((1, 2, 1, 16), key=mx.random.key(0))
+    line = LineRotation(7, 1e4, 8)
+    assert mx.array_equal(line.of(line.arrays()).apply(x), line.apply(x))
+    assert mx.array_equal(line.part(2, 1).apply(x), LineRotation(9, 1e4, 8).apply(x))

@@ -20,13 +20,14 @@ class OracleHead:
         self, model: Model, ids: Sequence[int], wrong: Callable[[int], bool] = lambda row: False
     ) -> None:
         """`ids` is the whole sequence; after row r it guesses number r + 1, unless `wrong`(r)."""
-        self._ids = ids
         self._wrong = wrong
         self.told: list[int] = []
-        head = np.array(model.lm_head.weight)
-        self._states = 30 * np.linalg.pinv(head).T  # row t: what the head turns into token t
-        found = (self._states @ head.T).argmax(axis=1)
-        assert np.array_equal(found, np.arange(len(head)))
+        width = model.config.text.hidden_size
+        head = np.array(model.logits(mx.eye(width)[None])[0]).T.astype(np.float64)
+        mixing = np.linalg.inv(head.T @ head + 1e-6 * np.eye(width))
+        # What the model's head turns into each of the tokens, and into no other.
+        self._states = 30 * head[list(ids)] @ mixing
+        assert np.array_equal((self._states @ head.T).argmax(axis=1), ids)
 
     def __call__(
         self,
@@ -37,12 +38,12 @@ class OracleHead:
         start: int,
     ) -> mx.array:
         row = start + embeddings.shape[1] - 1
-        token = self._ids[row + 1] if row + 1 < len(self._ids) else 0
+        state = self._states[min(row + 1, len(self._states) - 1)]
         if self._wrong(row):
-            token = (token + 1) % len(self._states)
+            state = -state
         # What it reads is part of the graph, as it is of a real head's.
         nothing = 0 * (hidden[:, -1:] + embeddings[:, -1:]).sum()
-        return mx.array(self._states[token].astype(np.float32))[None, None] + nothing
+        return mx.array(state.astype(np.float32))[None, None] + nothing
 
     def take_in(
         self,

@@ -27,6 +27,8 @@ class RecentStore(Generic[K, V]):
         """Keep it; not at all if it alone is larger than the store."""
         if key in self._values:
             self.size -= self._size_of(self._values.pop(key))
+        if self._size_of(value) > self._capacity:
+            return
         self._values[key] = value
         self.size += self._size_of(value)
         while self.size > self._capacity:

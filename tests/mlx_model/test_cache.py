@@ -123,3 +123,35 @@ def test_rewinding_forgets_a_call_that_was_computed_and_grew_the_buffers(model: 
     mx.eval(model.last_logits(np.arange(20)[None], cold), cold.arrays())
     found, wanted = (model.last_logits(np.array([[5, 6]]), one) for one in (cache, cold))
     np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_checkpoint_keeps_nothing_but_its_own_in_memory(model: Model) -> None:
+    cache = model.make_cache()
+    mx.eval(model.last_logits(np.full((1, 2000), 7), cache), cache.arrays())
+    mx.clear_cache()
+    checkpoint = cache.checkpoint()
+    with_both = mx.get_active_memory()
+    held = sum(array.nbytes for array in cache.arrays())
+    del cache
+    mx.clear_cache()
+    assert checkpoint.nbytes < held // 10
+    assert mx.get_active_memory() <= with_both - held + 2 * checkpoint.nbytes
+
+
+def test_rows_come_back_where_they_were_copied_from(model: Model) -> None:
+    """Copies keep the buffers from nothing: they are no second owner."""
+    ids = np.random.default_rng(3).integers(0, 90, (1, 60))
+    cache = model.make_cache()
+    mx.eval(model.last_logits(ids[:, :40], cache), cache.arrays())
+    checkpoint = cache.checkpoint()
+    expected = np.array(model.last_logits(ids[:, 40:], cache))
+    segment = cache.copy_rows(0, 40)
+    assert segment.bits == 32
+    assert segment.nbytes == 40 * segment.part(0, 1).nbytes
+
+    other = model.make_cache()
+    other.write_rows(0, segment.part(0, 25))
+    other.write_rows(25, segment.part(25, 40))
+    other.restore(checkpoint)
+    np.testing.assert_array_equal(model.last_logits(ids[:, 40:], other), expected)
+    assert (other.length, other.next_position) == (60, 60)

@@ -7,17 +7,17 @@ as they are because too much would have to be copied out of them. Knows no mlx: 
 state, a copy of rows and a sequence with buffers are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from mlx_model.state.branch import Branch, Kept, Keys, State, shared_length
+from mlx_model.state.branch import Branch, Kept, Keys, Rows, State, shared_length
 from mlx_model.state.thinning import least_missed
 
 
-class Sequence(Protocol):
+class RowSequence(Protocol):
     """Growing buffers of rows; `mlx_model.cache.SequenceCache` is the real one."""
 
     def restore(self, checkpoint: Any) -> None:
@@ -37,7 +37,7 @@ class Sequence(Protocol):
         """What the buffers take."""
 
 
-S = TypeVar("S", bound=Sequence)
+S = TypeVar("S", bound=RowSequence)
 
 # States are megabytes, but for toy models; there must not be so many that counting them takes time.
 _MOST_STATES = 1024
@@ -141,6 +141,45 @@ class HistoryTree(Generic[S]):
         end.kept[state.length] = Kept(state, lasting, state.nbytes)
         self._shrink()
 
+    def rows_of(self, branch: Branch) -> Any:
+        """The rows of a branch of this tree: those parked in it, or a copy out of the buffers."""
+        if branch.rows is not None:
+            return branch.rows
+        holder = next(path for path in self.paths if branch in path.line())
+        return holder.sequence.copy_rows(branch.start, branch.stop)
+
+    def graft(
+        self, keys: Keys, segments: Sequence[tuple[int, Rows]], states: Collection[State]
+    ) -> bool:
+        """Put in a history that was read elsewhere, with the state at its end and maybe others.
+
+        `segments` follow on each other, each with the length before it, and reach to the end.
+        False, and nothing is put in, if the rows before the first of them are not here.
+        """
+        if not any(state.length == len(keys) for state in states):
+            raise ValueError("without a state at its end nothing can come back to a history")
+        end, rest = self._root, keys
+        while len(rest) and (child := end.children.get(int(rest[0]))) is not None:
+            count = shared_length(child.keys, rest)
+            end = child if count == len(child.keys) else child.split(child.start + count)
+            rest = rest[count:]
+        borders = [*(start for start, _ in segments), len(keys)]
+        if end.stop < borders[0]:
+            return False
+        for (start, rows), stop in zip(segments, borders[1:], strict=True):
+            if stop > end.stop:
+                known = max(end.stop - start, 0)
+                end = end.grow(keys[end.stop : stop])
+                end.rows = rows.part(known, stop - start) if known else rows
+        self._clock += 1
+        for branch in end.line():
+            branch.used = self._clock
+            for state in states:
+                if branch.start < state.length <= branch.stop:
+                    branch.kept[state.length] = Kept(state, lasting=True, nbytes=state.nbytes)
+        self._shrink()
+        return True
+
     def abandon(self) -> None:
         """Forget the latest history and all that only its buffers hold the rows of."""
         path = self.paths.pop()
@@ -186,16 +225,10 @@ class HistoryTree(Generic[S]):
             self._retreat(path, shared)
         for branch in line:
             if branch.start >= shared.stop:
-                path.sequence.write_rows(branch.start, self._rows_of(branch))
+                path.sequence.write_rows(branch.start, self.rows_of(branch))
                 branch.rows = None
         path.end = target
         return path
-
-    def _rows_of(self, branch: Branch) -> Any:
-        if branch.rows is not None:
-            return branch.rows
-        holder = next(path for path in self.paths if branch in path.line())
-        return holder.sequence.copy_rows(branch.start, branch.stop)
 
     def _retreat(self, path: LivePath[S], end: Branch) -> None:
         """Give up what `path` holds behind `end`; what is worth it is parked."""
@@ -246,7 +279,7 @@ class HistoryTree(Generic[S]):
         return self.nbytes > self._budget_bytes or count > _MOST_STATES
 
     def _drop_one(self) -> bool:
-        line = self.paths[-1].line()
+        line = self.paths[-1].line() if self.paths else []
         ends = [branch for branch in self.branches() if not branch.children and branch not in line]
         if ends:
             self._thin_out(min(ends, key=lambda branch: branch.used), line)

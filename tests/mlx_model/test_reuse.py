@@ -1,7 +1,9 @@
 """Nothing that was read once is read again, and what comes of it is what a cold reading gives."""
 
+import gc
 import shutil
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -475,3 +477,20 @@ def test_forgetting_leaves_nothing_in_memory(loaded: Engine) -> None:
     engine.forget()
     assert mx.get_active_memory() <= before
     assert ask(engine, user("Hello.")).stats.reused_tokens == 0
+
+
+def test_an_engine_that_is_let_go_of_takes_its_memory_with_it(loaded: Engine) -> None:
+    """At once, and on its own thread: whatever waits for the garbage collector may be freed on
+    another."""
+    engine = fresh(loaded)
+    ask(engine, SYSTEM, user(PICTURE, "What is this?"))
+    ask(engine, SYSTEM, user(PICTURE, "And this?"))
+    branches = [weakref.ref(branch) for branch in engine.memory.histories.branches()]
+    assert len(branches) > 2
+    gc.collect()
+    gc.disable()
+    try:
+        del engine
+        assert [branch() for branch in branches] == [None] * len(branches)
+    finally:
+        gc.enable()

@@ -47,7 +47,8 @@ def bare(engine: Engine, tokens: int) -> None:
 
 
 def reply(engine: Engine, tokens: int, **chosen: float | int | tuple[str, ...]) -> None:
-    """A whole reply through the engine."""
+    """A whole reply through the engine, which has to read its prompt each time."""
+    engine.forget()
     settings = ReplySettings(max_tokens=tokens, seed=1, **chosen)  # type: ignore[arg-type]
     *_, finished = engine.reply(ReplyRequest(MESSAGES, settings), threading.Event())
     assert isinstance(finished, Finished)

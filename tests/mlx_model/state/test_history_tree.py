@@ -236,3 +236,42 @@ def test_a_state_belongs_to_the_end_of_the_latest_history() -> None:
     read(tree, [1, 2, 3], {3})
     with pytest.raises(ValueError, match="end of the latest"):
         tree.keep(ListState((1, 2)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(prompts)
+def test_what_was_read_elsewhere_is_gone_on_with(
+    histories: list[tuple[list[int], set[int], int]],
+) -> None:
+    """Every branch of one tree, put into another beside what was read there."""
+    source, tree = tree_of(), tree_of()
+    for keys, marks, said in histories[::2]:
+        read(source, keys, marks, said)
+    for keys, marks, said in histories[1::2]:
+        read(tree, keys, marks, said)
+    for branch in source.branches():
+        if not branch.kept:
+            continue
+        keys = np.concatenate([part.keys for part in branch.line()])[: max(branch.kept)]
+        segments = [(part.start, source.rows_of(part)) for part in branch.line()[:-1]]
+        segments.append((branch.start, source.rows_of(branch).part(0, len(keys) - branch.start)))
+        assert tree.graft(keys, segments, [kept.state for kept in branch.kept.values()])
+        if tree.paths:
+            check(tree)
+    for branch in source.branches():
+        for length, kept in branch.kept.items():
+            whole = [int(key) for part in branch.line() for key in part.keys]
+            assert read(tree, whole[:length], set()) == length, kept
+
+
+def test_without_the_rows_before_it_a_history_is_not_put_in() -> None:
+    tree, keys = tree_of(), list(range(20))
+    states = [ListState(tuple(keys[:15])), ListState(tuple(keys))]
+    rows = ListRows(tuple(keys))
+    assert not tree.graft(np.array(keys), [(10, rows.part(10, 20))], states)
+    assert not list(tree.branches())
+    assert tree.graft(np.array(keys), [(0, rows.part(0, 10)), (10, rows.part(10, 20))], states)
+    assert read(tree, [*keys[:17], 5, 5, 5, 5], set()) == 15
+    assert read(tree, keys, set()) == 20
+    with pytest.raises(ValueError, match="at its end"):
+        tree.graft(np.array(keys), [(0, rows)], states[:1])

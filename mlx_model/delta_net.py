@@ -14,15 +14,13 @@ import numpy as np
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig
-from mlx_model.layers import GatedRMSNorm, Linear, on_metal, side_by_side, silu
+from mlx_model.layers import FEW_TOKENS, GatedRMSNorm, Linear, on_metal, side_by_side, silu
 
 DeltaRule = Callable[
     [mx.array, mx.array, mx.array, mx.array, mx.array, mx.array], tuple[mx.array, mx.array]
 ]
 
 _CHUNK_TOKENS = 64
-# So many are convolved on Metal as a single token is: a window of drafts gives what its tokens do.
-_FEW_TOKENS = 8
 _L2_EPS = 1e-6
 
 
@@ -36,7 +34,7 @@ class DepthwiseConv(nn.Module):
     def __call__(self, window: mx.array) -> mx.array:
         """Shapes: window [1, kernel - 1 + T, C], older inputs first -> [1, T, C]."""
         # mx.compile makes one launch of a few products and what follows.
-        many = window.shape[1] > _FEW_TOKENS + self.weight.shape[-1] - 1
+        many = window.shape[1] > FEW_TOKENS + self.weight.shape[-1] - 1
         return (grouped_conv if many and on_metal() else shifted_products)(window, self.weight)
 
 

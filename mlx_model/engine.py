@@ -46,6 +46,7 @@ from mlx_model.prompt import Prompt
 from mlx_model.reading import Memory, Reading
 from mlx_model.reply_parser import ReplyParser
 from mlx_model.sampling import Sampler
+from mlx_model.unpacking import unpack_small
 from mlx_model.weights import load_model
 
 _log = logging.getLogger("fireside.engine")
@@ -106,6 +107,7 @@ class Engine:
         processor = load_processor(path)
         model = load_model(path, cancel=cancel)
         model.mtp = _draft_head(path)
+        unpack_small(model)
         return cls(model, processor, limits, read_label(Path(path)))
 
     @property

@@ -10,6 +10,8 @@ from mlx_model.config import TextConfig
 # The CPU backend multiplies by packed weights one row of input after the other; from this many
 # rows on, unpacking them first is faster (twice at 8 rows, twenty times at 64).
 _UNPACK_TOKENS = 4
+# So many are computed as a single token is: a window of drafts then gives what its tokens do.
+FEW_TOKENS = 8
 
 
 def on_metal() -> bool:
@@ -118,7 +120,7 @@ class MLP(nn.Module):
 
 def silu(x: mx.array) -> mx.array:
     """x times its sigmoid. Shapes: x [1, T, ...]."""
-    if x.shape[1] == 1 or on_metal():
+    if x.shape[1] <= FEW_TOKENS or on_metal():
         fused: mx.array = nn.silu(x)
         return fused
     # Half the time of x * sigmoid(x) on the CPU backend, once there are many elements.

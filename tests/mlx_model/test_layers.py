@@ -7,7 +7,7 @@ import pytest
 from mlx_model.layers import on_metal, silu
 
 
-@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize("tokens", [1, 8, 10])
 @pytest.mark.parametrize(
     ("dtype", "half_ulp"), [(mx.float32, 2**-24), (mx.bfloat16, 2**-8), (mx.float16, 2**-11)]
 )
@@ -18,6 +18,6 @@ def test_silu_rounds_once(tokens: int, dtype: mx.Dtype, half_ulp: float) -> None
     found = silu(x)
     assert found.dtype == dtype
     error = np.abs(np.array(found.astype(mx.float32)) - exact) / np.abs(exact)
-    # One token, and Metal, go through mlx's own function, which rounds the sigmoid as well.
-    allowed = 1.1 if tokens > 1 and dtype != mx.float32 and not on_metal() else 8.0
+    # Few tokens, and Metal, go through mlx's own function, which rounds the sigmoid as well.
+    allowed = 1.1 if tokens > 8 and dtype != mx.float32 and not on_metal() else 8.0
     assert error.max() < allowed * half_ulp

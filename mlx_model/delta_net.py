@@ -14,6 +14,7 @@ import numpy as np
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig
+from mlx_model.delta_kernels import gated_delta
 from mlx_model.layers import FEW_TOKENS, GatedRMSNorm, Linear, on_metal, side_by_side, silu
 
 DeltaRule = Callable[
@@ -172,7 +173,7 @@ def metal_kernel(key_dim: int, value_dim: int) -> DeltaRule | None:
     """mlx-lm's kernel for the gated delta rule, or None where there is none for these widths."""
     if not on_metal() or key_dim % 32 or value_dim % 8:
         return None
-    from mlx_lm.models.gated_delta import gated_delta_kernel
+    gated_delta_kernel = gated_delta().gated_delta_kernel
 
     def rule(
         queries: mx.array,

@@ -9,6 +9,7 @@ import pytest
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig, load_config
+from mlx_model.delta_kernels import gated_delta
 from mlx_model.delta_net import (
     GatedDeltaNet,
     chunked,
@@ -131,12 +132,10 @@ def test_the_kernel_that_runs_on_metal_follows_the_same_conventions() -> None:
 
     It says whether the decay is linear, how heads are grouped and which way the state lies.
     """
-    from mlx_lm.models.gated_delta import gated_delta_ops
-
     for tokens in (1, 7):
         arrays = [mx.array(array) for array in random_inputs(tokens)]
         queries, keys, values, log_decay, beta, state = arrays
-        twin = gated_delta_ops(queries, keys, values, mx.exp(log_decay), beta, state)
+        twin = gated_delta().gated_delta_ops(queries, keys, values, mx.exp(log_decay), beta, state)
         for found, expected in zip(delta_rule(*arrays), twin, strict=True):
             assert relative_error(found, expected) < 1e-6
 

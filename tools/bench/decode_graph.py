@@ -28,6 +28,7 @@ from mlx.utils import tree_flatten
 
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import ModelConfig, TextConfig
+from mlx_model.delta_kernels import gated_delta
 from mlx_model.delta_net import GatedDeltaNet
 from mlx_model.layers import RMSNorm
 from mlx_model.model import Model
@@ -174,7 +175,7 @@ def metal_stand_ins() -> Iterator[None]:
         shape = (*w.shape[:-1], w.shape[-1] * 32 // how.get("bits", 4))
         return mx.depends(mx.broadcast_to(scales[..., :1], shape), [w, scales, biases])
 
-    gated_delta = importlib.import_module("mlx_lm.models.gated_delta")
+    theirs = importlib.import_module("mlx_lm.models.gated_delta")
     with ExitStack() as stack:
         for owner, name, stand_in in (
             (mx.fast, "rms_norm", rms_norm),
@@ -183,7 +184,8 @@ def metal_stand_ins() -> Iterator[None]:
             (mx, "dequantize", dequantize),
             (mx, "default_device", lambda: mx.gpu),
             (mx.metal, "is_available", lambda: True),
-            (gated_delta, "gated_delta_kernel", delta),
+            (theirs, "gated_delta_kernel", delta),
+            (gated_delta(), "gated_delta_kernel", delta),
         ):
             stack.enter_context(patch.object(owner, name, stand_in))
         yield

@@ -19,6 +19,8 @@ from mlx_model.sampling import Sampler
 
 # Tokens after which freed buffers go back to the system: a growing KV cache leaves many behind.
 CLEAR_EVERY = 512
+# Shorter chunks of a prompt cost more time than the memory that they save is worth.
+_LEAST_CHUNK = 128
 
 
 class Cache(Protocol):
@@ -81,9 +83,16 @@ def _overlap(span: tuple[int, int], start: int, stop: int) -> int:
 
 
 def chunk_bounds(
-    start: int, stop: int, chunk_tokens: int, cuts: Collection[int] = ()
+    start: int,
+    stop: int,
+    chunk_tokens: int,
+    cuts: Collection[int] = (),
+    most_scores: int | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Cut [start, stop) at `cuts` and at multiples of `chunk_tokens` counted from position 0.
+
+    Far into a long prompt, where a chunk's tokens times those that they attend to would be more
+    than `most_scores`, chunks are half as long, a quarter and so on, down to 128 tokens.
 
     The grid is absolute because KV rows differ in their last bits with the chunk they were
     computed in: a prompt continued from a cache is then cut where it was cut from the beginning.
@@ -91,9 +100,19 @@ def chunk_bounds(
     ahead = sorted(cut for cut in cuts if start < cut < stop)
     for cut in [*ahead, stop]:
         while start < cut:
-            end = min((start // chunk_tokens + 1) * chunk_tokens, cut)
+            end = min(_grid_end(start, chunk_tokens, most_scores), cut)
             yield start, end
             start = end
+
+
+def _grid_end(start: int, size: int, most_scores: int | None) -> int:
+    """Where the chunk of the grid ends that `start` lies in."""
+    if most_scores is not None:
+        while size >= 2 * _LEAST_CHUNK and size % 2 == 0:
+            if size * (start // size + 1) * size <= most_scores:
+                break
+            size //= 2  # whatever `start` in the longer chunk, so the grid stays the same
+    return (start // size + 1) * size
 
 
 def prefill(
@@ -102,8 +121,9 @@ def prefill(
     prompt: PreparedPrompt,
     chunk_tokens: int,
     cancel: threading.Event,
+    most_scores: int | None = None,
 ) -> Generator[Progress, None, mx.array | None]:
-    """Read the prompt into `cache`, which may already hold its beginning.
+    """Read the prompt into `cache`, which may already hold its beginning, as `chunk_bounds` cuts.
 
     Yields the tokens read after each chunk; returns the logits [1, vocab] of the last token, or
     None when cancelled.
@@ -111,7 +131,7 @@ def prefill(
     total = prompt.input_ids.size
     logits: mx.array | None = None
     yield Progress("reading", cache.length, total)
-    for start, stop in chunk_bounds(cache.length, total, chunk_tokens, prompt.cuts):
+    for start, stop in chunk_bounds(cache.length, total, chunk_tokens, prompt.cuts, most_scores):
         if cancel.is_set():
             return None
         mark = cache.mark()

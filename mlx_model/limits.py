@@ -19,6 +19,7 @@ class MachineLimits:
     `prefill_chunk_tokens` and `vision_piece_work`, the latter in floating-point operations of the
     vision tower, bound the work between two looks at the stop button; with the work they bound the
     memory that it passes through.
+    `attention_bytes` is what the scores of one layer may take while a prompt is read.
     `max_drafts` is how far ahead a draft head guesses at most, where that pays; 0 never.
     `max_context_tokens` only ever lowers the model's own (None: the model's own).
     """
@@ -32,10 +33,15 @@ class MachineLimits:
     max_context_tokens: int | None = None
     state_bytes: int = GIB // 2
     feature_bytes: int = GIB // 16
+    attention_bytes: int = GIB
 
     def __post_init__(self) -> None:
         if self.prefill_chunk_tokens < 1 or self.vision_piece_work < 1:
             raise ValueError("the pieces of work need at least one token or operation each")
+
+    def most_scores(self, heads: int) -> int:
+        """How many pairs of tokens may be held against each other at once, in fp32 by each head."""
+        return self.attention_bytes // (4 * heads)
 
     @staticmethod
     def detect() -> "MachineLimits":
@@ -66,4 +72,5 @@ class MachineLimits:
             vision_piece_work=(100 if on_gpu else 4) * 10**9,
             state_bytes=working_set_bytes // 8,
             feature_bytes=working_set_bytes // 64,
+            attention_bytes=min(GIB, working_set_bytes // 8),
         )

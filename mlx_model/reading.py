@@ -115,8 +115,15 @@ class Reading:
         self, prepared: PreparedPrompt, keys: NDArray[np.int64], passing: set[int]
     ) -> Generator[Progress, None, mx.array | None]:
         histories, cache = self._memory.histories, self.cache
+        limits = self._limits
+        heads = self._model.config.text.num_attention_heads
         steps = prefill(
-            self._model, cache, prepared, self._limits.prefill_chunk_tokens, self._cancel
+            self._model,
+            cache,
+            prepared,
+            limits.prefill_chunk_tokens,
+            self._cancel,
+            limits.most_scores(heads),
         )
         started_s = time.perf_counter()
         while True:

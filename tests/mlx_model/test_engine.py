@@ -45,7 +45,9 @@ class TalkingModel(ScriptedModel):
 
     def __init__(self, script: list[int], max_context: int = 4096) -> None:
         super().__init__(script, prompt_tokens=0, vocabulary=1280)
-        self.config = SimpleNamespace(max_context=max_context)
+        self.config = SimpleNamespace(
+            max_context=max_context, text=SimpleNamespace(num_attention_heads=4)
+        )
         self.pieces: list[int] = []
         self.on_piece: Any = lambda number: None
 

@@ -7,6 +7,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlx_model.events import Progress
 from mlx_model.generation import PreparedPrompt, chunk_bounds, decode, prefill
@@ -47,6 +49,31 @@ def test_chunks_lie_on_a_grid_that_starts_at_zero(
     start: int, stop: int, chunk: int, bounds: list[tuple[int, int]]
 ) -> None:
     assert list(chunk_bounds(start, stop, chunk)) == bounds
+
+
+@given(
+    start=st.integers(0, 40_000),
+    stop=st.integers(0, 40_000),
+    size=st.sampled_from([128, 512, 2048, 100]),
+    most_scores=st.sampled_from([1, 10**6, 2**23, 10**8]),
+)
+def test_shorter_chunks_far_into_a_prompt_lie_on_one_grid(
+    start: int, stop: int, size: int, most_scores: int
+) -> None:
+    whole = dict(chunk_bounds(0, stop, size, (), most_scores))
+    for first, last in whole.items():
+        assert last - first <= size
+        shortest = last - first <= 128 or size == 100
+        assert shortest or (last - first) * last <= most_scores
+    rest = list(chunk_bounds(start, stop, size, (), most_scores))
+    # The first chunk begins where the sequence was; all others are those of the whole prompt.
+    assert all(whole[first] == last for first, last in rest[1:])
+    assert {last for _, last in rest} <= set(whole.values())
+
+
+def test_long_prompts_are_read_in_shorter_chunks() -> None:
+    sizes = [stop - start for start, stop in chunk_bounds(0, 8192, 512, (), 2048 * 512)]
+    assert sizes == [512] * 4 + [256] * 8 + [128] * 32
 
 
 def test_prefill_reads_every_token_once_with_its_position() -> None:

@@ -31,6 +31,13 @@ def test_the_cpu_backend_gets_smaller_pieces() -> None:
     assert cpu.vision_piece_work < gpu.vision_piece_work
 
 
+def test_scores_fit_what_they_may_take() -> None:
+    limits = MachineLimits(16 * GIB, 12 * GIB, attention_bytes=GIB)
+    assert limits.most_scores(heads=16) * 16 * 4 == GIB
+    small = MachineLimits.of_memory(8 * GIB, on_gpu=True, recommended_bytes=5 * GIB)
+    assert small.attention_bytes < GIB
+
+
 def test_pieces_of_no_size_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one token"):
         MachineLimits(8 * GIB, 4 * GIB, prefill_chunk_tokens=0)

@@ -71,12 +71,12 @@ def test_a_model_with_its_step_is_freed_at_once() -> None:
     model = golden_model.__wrapped__("tied", "calm", mx.float32)
     language = model.model.language_model
     language._step = step_of(model, mx.float32, compiled=True)
-    released = weakref.ref(language)
+    released = [weakref.ref(part) for part in (language, *language.layers)]
     gc.collect()
     gc.disable()
     try:
         del model, language
-        assert released() is None
+        assert [part() for part in released] == [None] * len(released)
     finally:
         gc.enable()
 

@@ -74,6 +74,9 @@ def test_shorter_chunks_far_into_a_prompt_lie_on_one_grid(
 def test_long_prompts_are_read_in_shorter_chunks() -> None:
     sizes = [stop - start for start, stop in chunk_bounds(0, 8192, 512, (), 2048 * 512)]
     assert sizes == [512] * 4 + [256] * 8 + [128] * 32
+    ends = {stop for _, stop in chunk_bounds(0, 8192, 512, (), 2048 * 512)}
+    starts = range(0, 8192, 3)
+    assert all(next(chunk_bounds(n, 8192, 512, (), 2048 * 512))[1] in ends for n in starts)
 
 
 def test_prefill_reads_every_token_once_with_its_position() -> None:

@@ -6,7 +6,7 @@ Owns the order of the three. Call it where the model is to be used: it loads on 
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,12 +15,12 @@ import mlx.core as mx
 
 from mlx_model.cache_folder import cache_folder
 from mlx_model.check_record import CheckRecords
-from mlx_model.config import ModelConfig, load_config
+from mlx_model.config import load_config
 from mlx_model.engine import Engine, read_label
 from mlx_model.errors import SelfCheckError, TooLargeError
 from mlx_model.free_memory import free_memory_bytes
 from mlx_model.layers import on_metal
-from mlx_model.layouts import parameter_sources
+from mlx_model.layouts import Source, draft_head_sources, parameter_sources
 from mlx_model.library.fit import Fit, check_fit
 from mlx_model.library.memory_needs import memory_needs
 from mlx_model.limits import GIB, MachineLimits
@@ -106,19 +106,22 @@ def fit_of(folder: Path, limits: MachineLimits) -> Fit:
     """How the checkpoint in `folder` fits this machine as it is now, from its headers alone."""
     config = load_config(folder)
     element_bytes = 2 if on_metal() else 4
-    weights_bytes = _loaded_bytes(config, find_tensors(folder), element_bytes)
-    needs = memory_needs(config.text, weights_bytes, element_bytes)
+    tensors = find_tensors(folder)
+    head = draft_head_sources(config, tensors) or {}
+    sources = [*parameter_sources(config, tensors).values(), *head.values()]
+    weights_bytes = _loaded_bytes(sources, tensors, element_bytes)
+    needs = memory_needs(config.text, weights_bytes, element_bytes, draft_head=bool(head))
     return check_fit(needs, limits.working_set_bytes, free_memory_bytes(), config.max_context)
 
 
 def _loaded_bytes(
-    config: ModelConfig, tensors: Mapping[str, TensorInfo], element_bytes: int
+    sources: Sequence[Source], tensors: Mapping[str, TensorInfo], element_bytes: int
 ) -> int:
     """What the weights take once they are loaded; packed matrices stay packed.
 
+    What a small model takes more because it is unpacked is within the reserve for everything else.
     The few tensors that are fp32 whatever the model computes in are below a thousandth of it.
     """
-    sources = parameter_sources(config, tensors).values()
     names = {name for source in sources for name in source.tensors}
     infos = [tensors[name] for name in names if name in tensors]
     return sum(

@@ -42,8 +42,8 @@ def load_model(
     """Load a checkpoint folder, strictly: a missing, extra or misshapen tensor is an error.
 
     Computes in `dtype`, which is fp32 on the CPU backend and bf16 on Metal unless given. `mtp.*`
-    is allowed and left on disk. `cancel` may be set from any thread and is looked at before each
-    tensor is read; LoadCancelledError then.
+    is allowed and left to `load_draft_head`. `cancel` may be set from any thread and is looked at
+    before each tensor is read; LoadCancelledError then.
     """
     folder = Path(path)
     config = load_config(folder)

@@ -25,8 +25,8 @@ class CatalogueModel:
     """One size of the family.
 
     `raw` is as published, `converted` what we make of it at 4 bits, draft head included, and
-    `ready` what others have converted, without one. `memory` is of either at 4 bits; a draft
-    head is left on disk.
+    `ready` what others have converted, without one. `memory` is that of `ready`; a draft head
+    takes a few percent more.
     """
 
     size: str

@@ -92,8 +92,7 @@ def look_at(folder: Path, source: Source = "folder", name: str | None = None) ->
         size = _bytes_below(folder)
         return FoundModel(name, folder, source, size, is_ours, str(error), is_whole=whole)
     groups = weight_groups(tensors, config.quantization)
-    # A draft head stays on disk.
-    loaded = size_bytes(group for group in groups if group.part != "draft head")
+    draft_head = any(group.part == "draft head" for group in groups)
     return FoundModel(
         name,
         folder,
@@ -103,7 +102,7 @@ def look_at(folder: Path, source: Source = "folder", name: str | None = None) ->
         None,
         bits_a_weight(groups),
         config.quantization is not None,
-        memory_needs(config.text, loaded),
+        memory_needs(config.text, size_bytes(groups), draft_head=draft_head),
     )
 
 

@@ -33,13 +33,17 @@ class MemoryNeeds:
 
 
 def memory_needs(
-    text: TextConfig, weights_bytes: int, element_bytes: int = _ELEMENT_BYTES
+    text: TextConfig,
+    weights_bytes: int,
+    element_bytes: int = _ELEMENT_BYTES,
+    draft_head: bool = False,
 ) -> MemoryNeeds:
     """The needs of a model whose loaded weights take `weights_bytes`.
 
-    `element_bytes` is the width it computes in: 2 on Metal, 4 on the CPU backend.
+    `element_bytes` is the width it computes in: 2 on Metal, 4 on the CPU backend. A `draft_head`
+    keeps rows like one more layer of attention.
     """
-    attention_layers = text.layer_types.count("full_attention")
+    attention_layers = text.layer_types.count("full_attention") + draft_head
     keys_and_values = 2 * text.num_key_value_heads * text.head_dim
     return MemoryNeeds(
         weights_bytes=weights_bytes,

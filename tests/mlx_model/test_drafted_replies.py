@@ -9,15 +9,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
 from safetensors.numpy import load_file, save_file
 
-from mlx_model.config import load_config
 from mlx_model.draft_head import DraftHead
 from mlx_model.engine import Engine
 from mlx_model.events import Finished, ReplyStats, TextDelta, ThinkingDelta
 from mlx_model.messages import Message, ReplyRequest, ReplySettings
 from tests.mlx_model.oracle_head import OracleHead
+from tests.mlx_model.random_head import add_draft_head
 from tests.mlx_model.test_engine import DEMO, LIMITS, NEVER, PICTURE, ask, finish, texts
 
 
@@ -26,13 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo model with a draft head that has learnt nothing."""
     folder = tmp_path_factory.mktemp("demo") / "model"
     shutil.copytree(DEMO, folder)
-    head = DraftHead(load_config(folder).text)
-    random = np.random.default_rng(1)
-    tensors = load_file(folder / "model.safetensors")
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("mtp.")}
-    for name, parameter in tree_flatten(head.parameters()):
-        tensors[f"mtp.{name}"] = random.normal(0, 0.05, parameter.shape).astype(np.float32)
-    save_file(tensors, folder / "model.safetensors")
+    add_draft_head(folder)
     return folder
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from mlx_model.cache_folder import VARIABLE
+from mlx_model.draft_weights import load_draft_head
 from mlx_model.errors import SelfCheckError, TooLargeError
 from mlx_model.library.fit import RESERVE_BYTES
 from mlx_model.limits import GIB, MachineLimits
 from mlx_model.opening import fit_of, open_engine
-from mlx_model.weights import LoadCancelledError
+from mlx_model.weights import LoadCancelledError, load_model
+from tests.mlx_model.random_head import add_draft_head
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo_model"
 ROOMY = MachineLimits(16 * GIB, 12 * GIB)
@@ -62,17 +64,24 @@ def test_a_model_that_fits_tightly_gets_shorter_chats_and_says_so() -> None:
     assert opened.engine.note.endswith(f"chats of up to {opened.fit.tokens:,} tokens")
 
 
-def test_the_bytes_of_a_loaded_model_are_those_of_its_arrays() -> None:
+@pytest.mark.parametrize("head", [False, True])
+def test_the_bytes_of_a_loaded_model_are_those_of_its_arrays(tmp_path: Path, head: bool) -> None:
     from mlx.utils import tree_flatten
 
-    engine = open_engine(DEMO, ROOMY).engine
-    held = sum(array.nbytes for _, array in tree_flatten(engine.model.parameters()))
-    fit = fit_of(DEMO, ROOMY)
-    cache = engine.model.make_cache()
-    engine.model.last_logits(_ids(), cache)
+    folder = tmp_path / "model"
+    shutil.copytree(DEMO, folder)
+    if head:
+        add_draft_head(folder)
+    model = load_model(folder)
+    model.mtp = load_draft_head(folder)
+    held = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+    fit = fit_of(folder, ROOMY)
+    cache = model.make_cache()
+    model.last_logits(_ids(), cache)
     usual = fit.needed_bytes - RESERVE_BYTES - held
     state = sum(layer.state.nbytes + layer.conv_tail.nbytes for layer in cache.layers[:3])  # type: ignore[union-attr]
-    assert usual - state == 4096 * 2 * 2 * 64 * 4
+    layers = 1 + (model.mtp is not None)
+    assert usual - state == layers * 4096 * 2 * 2 * 64 * 4
 
 
 def _ids() -> object:

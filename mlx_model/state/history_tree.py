@@ -41,6 +41,8 @@ S = TypeVar("S", bound=RowSequence)
 
 # States are megabytes, but for toy models; there must not be so many that counting them takes time.
 _MOST_STATES = 1024
+# Buffers have room for rows to come; those of conversations that rest for long are better parked.
+_MOST_PATHS = 4
 
 
 @dataclass(eq=False, slots=True)
@@ -248,11 +250,13 @@ class HistoryTree(Generic[S]):
                 branch.remove()
 
     def _drop_idle_paths(self) -> None:
-        """Let go of buffers that hold nothing of their own to come back to."""
+        """Let go of buffers that hold nothing of their own to come back to, and of too many."""
         for path in self.paths[:-1]:
             own = next((branch for branch in path.line() if not self._is_shared(branch)), None)
             if own is None or not any(branch.kept for branch in _with_descendants(own)):
                 self._release(path)
+        while len(self.paths) > _MOST_PATHS:
+            self._release(self.paths[0])
 
     def _release(self, path: LivePath[S]) -> None:
         self._retreat(path, self._root)

@@ -247,6 +247,15 @@ def test_an_edited_message_reads_from_the_answer_before_it(engine: Engine) -> No
         assert said.text == ask(fresh(engine), *edited).text
 
 
+def test_a_long_message_that_is_changed_near_its_end_is_not_read_as_a_whole(engine: Engine) -> None:
+    words = "word " * 700
+    first = ask(engine, user(words, "What now?"))
+    changed = request_of(user(words[:-100], "What else?"))
+    said = Said(engine, changed)
+    assert said.read < first.read // 3
+    assert said.text == Said(fresh(engine), changed).text
+
+
 def test_a_second_picture_leaves_all_before_it(engine: Engine, tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     Image.new("RGB", (96, 96), "blue").save(other)

@@ -200,6 +200,16 @@ def test_a_conversation_that_shares_little_gets_buffers_of_its_own() -> None:
     assert sum(path.sequence.copied for path in tree.paths) == 20  # ten out of one, into another
 
 
+def test_many_conversations_wait_in_rows_of_their_length() -> None:
+    tree = tree_of()
+    chats = [[chat, *range(100, 120)] for chat in range(12)]
+    for chat in chats:
+        read(tree, chat, {21})
+    assert len(tree.paths) <= 4
+    for chat in chats:
+        assert read(tree, chat, {21}) == 21
+
+
 def test_passing_states_do_not_outlive_another_way() -> None:
     tree = tree_of()
     keys = list(range(60))

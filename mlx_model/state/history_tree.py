@@ -43,6 +43,10 @@ S = TypeVar("S", bound=RowSequence)
 _MOST_STATES = 1024
 # Buffers have room for rows to come; those of conversations that rest for long are better parked.
 _MOST_PATHS = 4
+# To how many states a history is thinned out before others are dropped as a whole: at rest enough
+# for its end, for another last answer and for an earlier place, in use for edits of many kinds.
+_STATES_AT_REST = 3
+_STATES_IN_USE = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -274,7 +278,7 @@ class HistoryTree(Generic[S]):
             branch.used = self._clock
 
     def _shrink(self) -> None:
-        """Drop states until the budget is kept: of others first, of the latest history last."""
+        """Drop states until the budget is kept."""
         while self._is_full() and self._drop_one():
             pass
 
@@ -283,32 +287,44 @@ class HistoryTree(Generic[S]):
         return self.nbytes > self._budget_bytes or count > _MOST_STATES
 
     def _drop_one(self) -> bool:
-        line = self.paths[-1].line() if self.paths else []
-        ends = [branch for branch in self.branches() if not branch.children and branch not in line]
+        """What is missed least: states in the middle, then other histories, then the latest."""
+        latest = self.paths[-1].line() if self.paths else []
+        ends = [branch for branch in self.branches() if not branch.children]
+        ends = sorted((end for end in ends if end not in latest), key=lambda branch: branch.used)
+        for end in ends:
+            stretch = self._stretch(end, latest)
+            if _count(stretch) > _STATES_AT_REST:
+                return _give_up_one(stretch, stretch[0].start)
+        if _count(latest) > _STATES_IN_USE:
+            return _give_up_one(latest, 0)
         if ends:
-            self._thin_out(min(ends, key=lambda branch: branch.used), line)
+            self._forget(self._stretch(ends[0], latest))
             return True
         if len(self.paths) > 1:
             self._release(self.paths[0])
             return True
-        return _give_up_one(line, 0)
+        return _give_up_one(latest, 0)
 
-    def _thin_out(self, end: Branch, latest: list[Branch]) -> None:
-        """Drop one state of the history that ends with `end`, or with its last one all of it."""
+    def _stretch(self, end: Branch, latest: list[Branch]) -> list[Branch]:
+        """The part of the history that ends with `end` which is no other's."""
         stretch = [end]
         while (above := stretch[0].parent) is not None:
             if above is self._root or above in latest or len(above.children) > 1:
                 break
             stretch.insert(0, above)
-        if sum(len(branch.kept) for branch in stretch) > 1:
-            _give_up_one(stretch, stretch[0].start)
-            return
+        return stretch
+
+    def _forget(self, stretch: list[Branch]) -> None:
         for branch in stretch:
             branch.kept.clear()
         for path in [path for path in self.paths if path.end in stretch]:
             self._release(path)
         if stretch[0].parent is not None:
             stretch[0].remove()
+
+
+def _count(branches: list[Branch]) -> int:
+    return sum(len(branch.kept) for branch in branches)
 
 
 def _give_up_one(line: list[Branch], start: int) -> bool:

@@ -228,6 +228,18 @@ def test_others_go_before_the_latest_and_the_least_recent_first() -> None:
     assert read(tree, chats[0], set()) == 0
 
 
+def test_histories_are_thinned_out_before_one_is_dropped() -> None:
+    chats = [[chat, *range(100 * chat, 100 * chat + 40)] for chat in range(1, 6)]
+    rows = 5 * 41
+    tree = tree_of(rows + 18 * STATE_BYTES)
+    for _ in range(3):
+        for chat in chats:
+            read(tree, chat, set(range(4, 41, 4)) | {41})
+    for chat in chats:
+        assert read(tree, chat, set()) == 41
+    assert read(tree, [*chats[0][:40], 7], set()) >= 36, "the state before the end is kept, too"
+
+
 def test_a_long_prompt_keeps_more_states_near_its_end() -> None:
     tree = tree_of(6 * STATE_BYTES)
     keys = list(range(640))

@@ -220,11 +220,12 @@ def test_passing_states_do_not_outlive_another_way() -> None:
 
 
 def test_others_go_before_the_latest_and_the_least_recent_first() -> None:
-    tree = tree_of(8 * STATE_BYTES)
+    tree = tree_of(10 * STATE_BYTES)
     chats = [[chat, *range(100 + chat, 120 + chat)] for chat in range(3)]
     for chat in chats:
         read(tree, chat, {5, 10, 21})
     assert read(tree, chats[2], set()) == 21
+    assert read(tree, chats[1], set()) == 21
     assert read(tree, chats[0], set()) == 0
 
 

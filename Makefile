@@ -109,6 +109,7 @@ bench:
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m tools.bench.event_loop_delay
 	$(PYTHON) -m tools.bench.cancel_while_looking
 	$(PYTHON) -m tools.bench.long_draft
+	$(PYTHON) -m tools.bench.state_cost
 
 # Reading the frames of ten-minute clips, beside a seek for each frame. Takes some minutes.
 bench-clips:

@@ -131,6 +131,8 @@ class Reading:
                 progress = next(steps)
             except StopIteration as end:
                 logits: mx.array | None = end.value
+                if logits is None:
+                    self._keep_what_was_read()
                 return logits
             except Exception:
                 self._give_up_what_failed()
@@ -141,7 +143,15 @@ class Reading:
                 histories.advance(keys[histories.length : cache.length])
                 if cache.length in prepared.cuts:
                     histories.keep(cache.checkpoint(), lasting=cache.length not in passing)
-            yield progress
+            try:
+                yield progress
+            except GeneratorExit:
+                self._keep_what_was_read()
+                raise
+
+    def _keep_what_was_read(self) -> None:
+        """Reading ends in the middle: whoever wants the same prompt goes on from here."""
+        self._memory.histories.keep(self.cache.checkpoint(), lasting=False)
 
     def _give_up_what_failed(self) -> None:
         """After a failure: are the rows still what they were, or never to be computed any more?"""

@@ -138,12 +138,14 @@ class HistoryTree(Generic[S]):
         self._touch()
 
     def keep(self, state: State, lasting: bool = True) -> None:
-        """Keep a state of the latest history, taken at its end."""
+        """Keep a state of the latest history, taken at its end; a lasting one there stays so."""
         end = self.paths[-1].end
         if state.length != end.stop:
             raise ValueError("a state belongs to the end of the latest history")
         if state.length == 0:
             return
+        known = end.kept.get(state.length)
+        lasting = lasting or (known is not None and known.lasting)
         end.kept[state.length] = Kept(state, lasting, state.nbytes)
         self._shrink()
 

@@ -386,17 +386,23 @@ def test_a_draft_that_is_changed_costs_nothing_but_the_idle_work(engine: Engine)
 
 def test_work_ahead_is_stopped_between_two_chunks_and_gone_on_with(engine: Engine) -> None:
     request = request_of(SYSTEM, user("word " * 100, PICTURE))
+    whole = prepared(fresh(engine).prepare(request, NEVER)).known_tokens
     cancel = threading.Event()
     events = []
-    for event in engine.prepare(request, cancel):
-        events.append(event)
-        if isinstance(event, Progress) and event.stage == "reading" and event.done >= 48:
-            cancel.set()
-    stopped = events[-1]
-    assert isinstance(stopped, Prepared)
-    assert not stopped.is_complete
-    assert stopped.read_tokens < 80
-    assert prepared(engine.prepare(request, NEVER)).is_complete
+    with counted() as work:
+        for event in engine.prepare(request, cancel):
+            events.append(event)
+            if isinstance(event, Progress) and event.stage == "reading" and event.done >= 48:
+                cancel.set()
+        stopped = events[-1]
+        assert isinstance(stopped, Prepared)
+        assert not stopped.is_complete
+        assert stopped.known_tokens < 80
+        left = engine.prepare(request, NEVER)
+        while not isinstance(event := next(left), Progress) or event.done < 100:
+            pass
+        assert prepared(engine.prepare(request, NEVER)).is_complete
+    assert work.read() == whole, "each token once, however often it was stopped"
     assert Said(engine, request).text == Said(fresh(engine), request).text
 
 

@@ -193,6 +193,11 @@ class SequenceCache:
         for layer in self._delta_nets():
             layer.trail = []
 
+    @property
+    def leaves_trail(self) -> bool:
+        """Whether the next call is such a one."""
+        return any(layer.trail is not None for layer in self._delta_nets())
+
     def trail_marks(self, hidden: mx.array) -> list[CacheMark]:
         """Marks after each token of the latest call, ahead of which `leave_trail` was called.
 

@@ -1,4 +1,5 @@
-"""One token through all decoder layers, in as few launches as mx.compile makes of it.
+"""One token, or a window of drafts, through all decoder layers, in as few launches as mx.compile
+makes of it.
 
 Cuts the layers where attention writes to the cache and reads it, since its buffers grow; what lies
 between two cuts is a function of arrays alone, which mx.compile traces once and then replays. Knows
@@ -20,7 +21,7 @@ Arrays = list[mx.array]
 
 
 class DecodeStep:
-    """The layers of one language model, for one token after others.
+    """The layers of one language model, for one token after others, or a few that leave a trail.
 
     The weights are taken as they are at the first call. It refers to layers that do not refer to
     it: a model is freed at once, on the thread that lets go of it.
@@ -42,7 +43,8 @@ class DecodeStep:
         ]
 
     def __call__(self, x: mx.array, rotation: Rotation, cache: SequenceCache) -> mx.array:
-        """Shapes: x [1, 1, hidden] in fp32 -> the same after the last norm, in `dtype`."""
+        """Shapes: x [1, T, hidden] in fp32 -> the same after the last norm, in `dtype`."""
+        tokens = x.shape[1]
         angles = rotation.arrays()
         attended: Arrays = []
         layers = iter(cache.layers)
@@ -50,10 +52,14 @@ class DecodeStep:
             passed = [_delta_net(next(layers)) for _ in stretch.linear]
             states = [array for layer in passed for array in layer.held() if array is not None]
             x, *made = run(x, attended, states, angles)
-            for number, layer in enumerate(passed):
-                layer.hold((made[2 * number], made[2 * number + 1]))
+            for layer in passed:
+                ours, made = made[: 2 * tokens], made[2 * tokens :]
+                trail = list(zip(ours[::2], ours[1::2], strict=True))
+                layer.hold(trail[-1])
+                if layer.trail is not None:
+                    layer.trail.extend(trail)
             if stretch.attention is not None:
-                queries, keys, values, gates = made[len(states) :]
+                queries, keys, values, gates = made
                 held = next(layers)
                 assert isinstance(held, KeyValueCache)
                 keys, values = held.extend(cache.length, keys, values)
@@ -77,9 +83,9 @@ class _Stretch:
     like: Rotation
 
     def run(self, x: mx.array, attended: Arrays, states: Arrays, angles: Arrays) -> Arrays:
-        """The hidden states, each DeltaNet layer's state and tail, what the attention needs.
+        """The hidden states, what each DeltaNet layer leaves of each token, what attention needs.
 
-        Shapes: x [1, 1, hidden]; attended: what `Attention.output` takes, or nothing.
+        Shapes: x [1, T, hidden]; attended: what `Attention.output` takes, or nothing.
         """
         if self.before is not None:
             x = x + self.before.self_attn.output(attended[0], attended[1])
@@ -88,9 +94,11 @@ class _Stretch:
         for number, layer in enumerate(self.linear):
             cache = DeltaNetCache()
             cache.hold((states[2 * number], states[2 * number + 1]))
+            cache.trail = [] if x.shape[1] > 1 else None
             x = x + layer.linear_attn(layer.input_layernorm(x, self.dtype), cache)
             x = layer.add_mlp(x, self.dtype)
-            made += [array for array in cache.held() if array is not None]
+            left = cache.trail or [cache.held()]
+            made += [array for pair in left for array in pair if array is not None]
         if self.attention is None:
             return [self.norm(x, self.dtype), *made]
         rotation = self.like.of(angles)

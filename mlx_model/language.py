@@ -33,7 +33,8 @@ class LanguageModel(nn.Module):
         """
         dtype = embeddings.dtype
         x = embeddings.astype(mx.float32)
-        if x.shape[1] == 1 and cache.length and isinstance(rotation, LineRotation):
+        stepped = (x.shape[1] == 1 and cache.length) or cache.leaves_trail
+        if stepped and isinstance(rotation, LineRotation):
             if self._step is None:
                 self._step = DecodeStep(self.layers, self.norm, dtype, rotation)
             return self._step(x, rotation, cache)

@@ -52,9 +52,36 @@ def compare(variant: str, dtype: mx.Dtype, compiled: bool) -> None:
             assert mx.array_equal(array, same)
 
 
+def compare_windows(variant: str, compiled: bool) -> None:
+    model = golden_model(variant, "calm", mx.float32)
+    step = step_of(model, mx.float32, compiled)
+    language = model.model.language_model
+    for kept in (1, 3, 4):
+        plain, cut = read(model), read(model)
+        ids = mx.array([REPLY[:4]])
+        expected, marks = model.step(ids, plain)
+        cut.leave_trail()
+        assert cut.leaves_trail
+        rotation = model._rotary.line(cut.next_position, 4)
+        found = step(language.embed_tokens(ids).astype(mx.float32), rotation, cut)
+        cut.advance(4, cut.next_position + 4)
+        assert mx.array_equal(found, expected)
+        plain.rewind(marks[kept - 1])
+        cut.rewind(cut.trail_marks(found)[kept - 1])
+        assert not cut.leaves_trail
+        for layer, other in zip(cut.layers, plain.layers, strict=True):
+            for array, same in zip(layer.held(), other.held(), strict=True):
+                assert mx.array_equal(array, same)
+
+
 @pytest.mark.parametrize("variant", ["tied", "untied", "mixture_tied"])
 def test_cut_layers_give_the_same_bits(variant: str) -> None:
     compare(variant, mx.float32, compiled=False)
+
+
+@pytest.mark.parametrize("variant", ["tied", "mixture_tied"])
+def test_cut_layers_leave_the_same_trail_of_a_window(variant: str) -> None:
+    compare_windows(variant, compiled=False)
 
 
 def test_cut_layers_compute_in_the_models_type() -> None:
@@ -65,6 +92,7 @@ def test_cut_layers_compute_in_the_models_type() -> None:
 @pytest.mark.parametrize("variant", ["tied", "mixture_tied"])
 def test_compiled_layers_give_the_same_bits(variant: str) -> None:
     compare(variant, mx.float32, compiled=True)
+    compare_windows(variant, compiled=True)
 
 
 def test_a_model_with_its_step_is_freed_at_once() -> None:

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+# Set for a server that is to keep nothing from one request to the next.
+COLD = "PEERS_COLD"
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 PEERS_PYTHON = ROOT / "build" / "peers" / "bin" / "python"
@@ -28,6 +30,10 @@ class Contestant:
     def is_ours(self) -> bool:
         """Whether this is the project itself."""
         return self.kind == "ours"
+
+    def without_memory(self) -> "Contestant":
+        """The same with its prefix cache off; ours needs a new process instead."""
+        return replace(self, environment={"APC_ENABLED": "0", COLD: "1"})
 
     def command(self, script: str, peers_python: Path, *arguments: object) -> list[str]:
         """How to run one of this folder's scripts with the contestant's own Python."""

@@ -22,6 +22,9 @@ Rows = dict[str, Any]
 
 QUESTION_TOKENS = 105
 _CHECKED_TURNS = (2, 6, 20)
+# What the first question of a process may have in common with the one that warms it up.
+_SHARED_TOKENS = 8
+_READ_AHEAD = "add a picture, read ahead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,13 @@ def turns(plan: Plan) -> Rows:
                 history.append(assistant(turn.text))
         stack.close()
         for who in TALKING:
-            for number in _CHECKED_TURNS:
-                if number <= plan.turns:
-                    history = histories[who.name][: 2 * number - 1]
-                    said = histories[who.name][2 * number - 1]["content"]
-                    same = _cold(who, plan, history).text == said
-                    rows[who.name]["same_as_cold"][str(number)] = same
+            numbers = [number for number in _CHECKED_TURNS if number <= plan.turns]
+            history = histories[who.name]
+            cold = _cold(who, plan, [history[: 2 * number - 1] for number in numbers])
+            rows[who.name]["same_as_cold"] = {
+                number: turn.text == history[2 * number - 1]["content"]
+                for number, turn in zip(numbers, cold, strict=True)
+            }
     return rows
 
 
@@ -154,7 +158,7 @@ def changes(plan: Plan, length: int = 6) -> Rows:
     rows: Rows = {}
     processor = plan.processor()
     with TemporaryDirectory(prefix="peers-") as folder:
-        pictures = [picture(Path(folder), number) for number in (2, 3)]
+        pictures = [picture(Path(folder), number) for number in (2, 3, 4)]
         for who in TALKING:
             states = Path(folder) / who.name
             rows[who.name] = _changes(who, plan, processor, pictures, states, length)
@@ -192,15 +196,15 @@ def _changes(
         more = [*history, user(question(processor, 201, QUESTION_TOKENS))]
         ask("go back to the branch before it", more)
         if who.sees:
-            looking = user(question(processor, 202, 20), pictures[1])
-            ask(
-                "add a picture",
-                [*more, assistant(told["go back to the branch before it"].text), looking],
-            )
+            more.append(assistant(told["go back to the branch before it"].text))
+            for what, seen in (("add a picture", pictures[1]), (_READ_AHEAD, pictures[2])):
+                looking = [*more, user(question(processor, 202, 20), seen)]
+                if what != _READ_AHEAD or talker.read_ahead(looking):
+                    ask(what, looking)
     with Talker(who, plan.model, plan.peers_python, states) as talker:
         talker.warm_up()
         ask("restart, then go on", [*history, user(question(processor, 203, QUESTION_TOKENS))])
-    cold = {what: _cold(who, plan, messages) for what, messages in asked.items()}
+    cold = dict(zip(asked, _cold(who, plan, list(asked.values())), strict=True))
     return {
         what: asdict(turn)
         | {"same_as_cold": cold[what].text == turn.text, "cold_s": cold[what].first_word_s}
@@ -209,15 +213,26 @@ def _changes(
 
 
 def _asked(talker: Talker, messages: Sequence[Message], plan: Plan) -> Turn:
-    talker.wait_until_idle()
+    if talker.who.is_ours:
+        talker.wait_until_idle()
     return talker.ask(messages, plan.answer_tokens)
 
 
-def _cold(who: Contestant, plan: Plan, messages: Sequence[Message]) -> Turn:
-    """The same question to a new process that has kept nothing."""
-    with Talker(who, plan.model, plan.peers_python) as talker:
-        talker.warm_up()
-        return talker.ask(messages, plan.answer_tokens)
+def _cold(who: Contestant, plan: Plan, questions: Sequence[Sequence[Message]]) -> list[Turn]:
+    """The same questions to processes that have kept nothing."""
+    turns: list[Turn] = []
+    with ExitStack() as stack:
+        talker: Talker | None = None
+        for messages in questions:
+            if talker is None or who.is_ours:
+                stack.close()
+                talker = stack.enter_context(
+                    Talker(who.without_memory(), plan.model, plan.peers_python)
+                )
+                talker.warm_up()
+            turns.append(talker.ask(messages, plan.answer_tokens))
+            assert turns[-1].read_again >= turns[-1].prompt_tokens - _SHARED_TOKENS
+    return turns
 
 
 def _started(stack: ExitStack, who: Contestant, plan: Plan) -> Talker:

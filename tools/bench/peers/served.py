@@ -72,6 +72,8 @@ def serve_mlx_lm(log: WorkLog, model: str, port: str) -> None:
     template = '{"enable_thinking": false}'
     sys.argv = ["mlx_lm.server", "--model", model, "--port", port, "--log-level", "WARNING"]
     sys.argv += ["--chat-template-args", template]
+    if os.environ.get("PEERS_COLD"):
+        sys.argv += ["--prompt-cache-size", "0"]
     server.main()
 
 

@@ -99,7 +99,7 @@ def _changes(rows: Rows) -> Iterator[str]:
         for who in TALKING:
             turn = rows[who.name].get(what)
             if turn is None:
-                cells.append("takes no pictures")
+                cells.append("cannot")
                 continue
             patches = f", {turn['patches']} patches" if turn["patches"] else ""
             same = "" if turn["same_as_cold"] else ", other text than cold"

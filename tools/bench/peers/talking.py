@@ -160,24 +160,39 @@ class Talker:
         while size != (size := self._log.stat().st_size):
             time.sleep(quiet_s)
 
+    def read_ahead(self, messages: Sequence[Message]) -> bool:
+        """Let it read what will be sent; returns when that is done, False if it cannot."""
+        if not self.who.is_ours:
+            return False
+        try:
+            for _ in self._sent({"prepare": {"messages": messages}}):
+                pass
+        except RuntimeError:
+            return False
+        return True
+
+    def _sent(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of one line of `chat --jsonl`."""
+        self._number += 1
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"id": self._number, **request}).encode() + b"\n")
+        self._process.stdin.flush()
+        kind = ""
+        while kind not in ("finished", "prepared"):
+            line = self._lines.get(timeout=_REPLY_S)
+            event = json.loads(line) if line else {"type": "error", "message": "It ended."}
+            if (kind := event["type"]) == "error":
+                raise RuntimeError(f"{event['message']}\n{self._told()}")
+            yield event
+
     def _own_events(
         self, messages: Sequence[Message], max_tokens: int
     ) -> Iterator[tuple[str, dict[str, int]]]:
-        self._number += 1
-        request = {"id": self._number, "messages": messages, "max_tokens": max_tokens}
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        while True:
-            line = self._lines.get(timeout=_REPLY_S)
-            event = json.loads(line) if line else {"type": "error", "message": "it ended"}
-            if event["type"] == "error":
-                raise RuntimeError(f"{event['message']}\n{self._told()}")
+        for event in self._sent({"messages": messages, "max_tokens": max_tokens}):
             if event["type"] == "finished":
                 stats = event["stats"]
                 yield "", {name: stats[name] for name in ("prompt_tokens", "generated_tokens")}
-                return
-            if event["type"] in ("text", "thinking"):
+            elif event["type"] in ("text", "thinking"):
                 yield event["text"], {}
 
     def _peer_events(

@@ -168,10 +168,7 @@ class Engine:
         if self._answered is None:
             yield Prepared(0, 0, 0, 0, is_complete=True)
             return
-        for event in self._read_ahead(self._answered, cancel):
-            if isinstance(event, Prepared) and event.is_complete:
-                self._answered = None
-            yield event
+        yield from self._read_ahead(self._answered, cancel)
 
     def _read_ahead(
         self, request: ReplyRequest, cancel: threading.Event
@@ -193,9 +190,11 @@ class Engine:
         reading, logits = Reading(self.model, self.memory, self.limits, cancel), None
         try:
             if 0 < prompt.input_ids.size < self.max_context:
-                logits = yield from reading.steps(prompt, media)
+                logits = yield from reading.steps(prompt, media, is_beginning=True)
         finally:
             mx.clear_cache()
+        if logits is not None:  # with this, the answers before it have the form they will have
+            self._answered = None
         yield Prepared(
             reading.reused_tokens + reading.read_tokens,
             reading.reused_tokens,

@@ -237,7 +237,10 @@ class PromptBuilder:
         rendered = self._render(spoken.ending_in_words(), False)
         beginning = rendered[: max(rendered.find(spoken.words), 0)]
         encoded = self._encode(beginning, spoken, media)
-        return self._prompt(encoded, spoken, turn_point=len(encoded.ids))
+        # Pictures of a draft may still be taken out of it.
+        starts = self._turn_starts(encoded.ids)
+        turn_point = starts[-1] if shown and starts else len(encoded.ids)
+        return self._prompt(encoded, spoken, turn_point)
 
     def _spoken(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]

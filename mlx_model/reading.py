@@ -70,10 +70,12 @@ class Reading:
         self.seconds = 0.0
 
     def steps(
-        self, prompt: Prompt, media: MediaQueue
+        self, prompt: Prompt, media: MediaQueue, is_beginning: bool = False
     ) -> Generator[Progress, None, mx.array | None]:
         """Bring the prompt in; returns the logits [1, vocab] of its last token.
 
+        `is_beginning`: others will begin with all of it; otherwise they are taken to part from it
+        some tokens before its end, where the reply begins.
         None when cancelled. However it ends, what was read until then is kept. Raises MediaError
         for a picture that cannot be read after all.
         """
@@ -95,8 +97,7 @@ class Reading:
         spread = spread_lengths(total, _STATE_CHUNKS * limits.prefill_chunk_tokens)
         lengths = {*prompt.resume_points, *spread, total}
         prepared = prepare(self._model, prompt, media, embeddings, self.cache.length, lengths)
-        # The very end is some tokens behind the last point that the next prompt shares.
-        passing = {total}.difference(prompt.resume_points)
+        passing = set() if is_beginning else {total}.difference(prompt.resume_points)
         return (yield from self._read(prepared, keys, passing))
 
     def go_on(self, said: Sequence[int]) -> None:

@@ -227,6 +227,7 @@ class _Check:
         likeliest = self._look_and_answer()
         for question in self._questions:
             self._ask(question)
+        self._engine.forget()
         return Predictions(surprises, likeliest, self._asked.hexdigest())
 
     def _step(self) -> None:

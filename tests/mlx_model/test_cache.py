@@ -154,3 +154,12 @@ def test_rows_come_back_where_they_were_copied_from(model: Model) -> None:
     other.restore(checkpoint)
     np.testing.assert_array_equal(model.last_logits(ids[:, 40:], other), expected)
     assert (other.length, other.next_position) == (60, 60)
+
+
+def test_a_copy_of_rows_names_the_width_of_its_numbers() -> None:
+    half = load_model(GOLDENS / "untied", mx.bfloat16)
+    cache = half.make_cache()
+    mx.eval(half.last_logits(np.arange(20)[None], cache), cache.arrays())
+    segment = cache.copy_rows(5, 15)
+    assert segment.bits == 16
+    assert segment.nbytes == 10 * cache.copy_rows(0, 1).nbytes

@@ -373,6 +373,20 @@ def test_a_draft_is_read_ahead_up_to_its_last_picture(engine: Engine) -> None:
     assert said.text == Said(fresh(engine), final).text
 
 
+def test_a_picture_that_is_taken_out_of_a_draft_leaves_the_history_read(engine: Engine) -> None:
+    answer = ask(engine, SYSTEM, user("Hello.")).text
+    history = (SYSTEM, user("Hello."), Message.text("assistant", answer))
+    draft = request_of(*history, user(CLIP, PICTURE, "What"))
+    assert prepared(engine.prepare(draft, NEVER)).is_complete
+    assert prepared(engine.catch_up(NEVER)).read_tokens == 0, "it has its next form already"
+    for parts in ((CLIP,), ()):
+        final = request_of(*history, user(*parts, "What is a shape?"))
+        said = Said(engine, final)
+        words = new_tokens(engine, request_of(*history, user("What is a shape?")))
+        assert said.read <= words + 4
+        assert said.text == Said(fresh(engine), final).text
+
+
 def test_a_draft_that_is_changed_costs_nothing_but_the_idle_work(engine: Engine) -> None:
     request = request_of(SYSTEM, user(CLIP, PICTURE, "What is this?"))
     assert prepared(engine.prepare(request, NEVER)).is_complete

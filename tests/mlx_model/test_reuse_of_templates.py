@@ -13,7 +13,9 @@ from mlx_model.engine import Engine, ModelLabel
 from mlx_model.events import Finished, Prepared, TextDelta, ThinkingDelta
 from mlx_model.limits import GIB, MachineLimits
 from mlx_model.messages import ImagePart, Message, Part, ReplyRequest, ReplySettings, TextPart
+from mlx_model.model import Model
 from mlx_model.processor import Processor, load_processor
+from mlx_model.weights import load_model
 from tests.mlx_model.test_chat_template import source_of
 from tests.mlx_model.test_engine import TalkingModel
 
@@ -191,6 +193,43 @@ def test_in_a_chain_of_calls_nothing_that_was_said_is_read(
         assert turn.read == turn.prompt_tokens - before
     final = chat.say(question("Thanks. And now?"), thought + "Nothing.")
     assert final.read < final.prompt_tokens - chat.tokens_of("You have access to the functions")
+
+
+@pytest.fixture(scope="module")
+def demo() -> Model:
+    return load_model(DEMO)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "tools"),
+    [
+        (True, False),
+        pytest.param(False, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+        pytest.param(True, True, marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_real_model_makes_of_it_is_what_it_makes_of_it_cold(
+    processor: Processor, demo: Model, thinking: bool, tools: bool
+) -> None:
+    engine = Engine(demo, processor, LIMITS, ModelLabel("Demo", "", True))
+    request = ReplyRequest(
+        (question("What colour is the circle?", PICTURE),),
+        ReplySettings(max_tokens=24, thinking=thinking),
+        TOOLS if tools else (),
+    )
+    for words in ("How many shapes are there?", "What is 17 + 25?", ""):
+        found = []
+        for reader in (engine, Engine(demo, processor, LIMITS, ModelLabel("Demo", "", True))):
+            events = list(reader.reply(request, NEVER))
+            found.append("".join(e.text for e in events if isinstance(e, TextDelta)))
+        warm, cold = found
+        assert warm == cold
+        *_, done = engine.catch_up(NEVER)
+        assert isinstance(done, Prepared)
+        assert done.is_complete
+        answer = Message.text("assistant", warm)
+        request = replace(request, messages=(*request.messages, answer, question(words)))
 
 
 def test_a_beginning_is_one_of_every_prompt_that_goes_on_from_it(processor: Processor) -> None:

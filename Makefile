@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make test` checks first and tests then, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table real bench bench-clips bench-conversion peers bench-peers screenshots lock check-lock clean
+.PHONY: help run install test test-only check format tree soak mutants demo-table recipe-table real bench bench-clips bench-conversion peers bench-peers bench-graph screenshots lock check-lock clean
 
 PYTHON := .venv/bin/python
 SETUP := sh tools/setup/python.sh tools/setup
@@ -136,6 +136,11 @@ build/peers/installed:
 # build/bench-peers is not measured again. ARGS="--model demo --rows speed" picks.
 bench-peers: peers
 	$(PYTHON) -m tools.bench.peers $(ARGS)
+
+# What a decoded token reads and launches on Metal, beside mlx-lm: computed, in some seconds.
+bench-graph:
+	@$(SETUP)/environment.py run
+	$(PYTHON) -m tools.bench.decode_graph
 
 screenshots:
 	@$(SETUP)/preflight.py --offscreen

@@ -45,8 +45,9 @@ class Contestant:
 
 OURS = Contestant("ours", "Fireside", "ours", scratch="FIRESIDE_CACHE")
 MLX_LM = Contestant("mlx_lm", "mlx-lm, text only", "mlx_lm", sees=False)
-MLX_VLM = Contestant(
-    "mlx_vlm",
+MLX_VLM = Contestant("mlx_vlm", "mlx-vlm, as it comes", "mlx_vlm", environment={"APC_ENABLED": "0"})
+MLX_VLM_CACHED = Contestant(
+    "mlx_vlm_cached",
     "mlx-vlm, prefix cache on",
     "mlx_vlm",
     environment={"APC_ENABLED": "1"},
@@ -62,5 +63,7 @@ MLX_VLM_TUNED = Contestant(
     scratch="APC_DISK_PATH",
 )
 
-TALKING = (OURS, MLX_LM, MLX_VLM, MLX_VLM_TUNED)
+TALKING = (OURS, MLX_LM, MLX_VLM, MLX_VLM_CACHED, MLX_VLM_TUNED)
+# Without its prefix cache mlx-vlm answers every question as from cold.
+CHANGING = (OURS, MLX_LM, MLX_VLM_CACHED, MLX_VLM_TUNED)
 RUNNING = (OURS, MLX_LM, MLX_VLM)

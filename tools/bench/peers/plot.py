@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import ceil
+from math import floor, log10
 
 CAPTION = "MLX on CPU; ratios do not carry over to Metal"
 
@@ -35,7 +35,8 @@ def line_plot(title: str, series: Mapping[str, Sequence[float]]) -> str:
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(seconds):.1f}" '
             f'y2="{y(seconds):.1f}" stroke="#e5e5e5"/>'
-            f'<text x="{_LEFT - 8}" y="{y(seconds) + 4:.1f}" text-anchor="end">{seconds:g} s</text>'
+            f'<text x="{_LEFT - 8}" y="{y(seconds) + 4:.1f}" text-anchor="end">'
+            f"{seconds:.3g} s</text>"
         )
     marks = range(1, turns + 1, 1 if turns <= 10 else 3)
     parts += [
@@ -56,9 +57,11 @@ def line_plot(title: str, series: Mapping[str, Sequence[float]]) -> str:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 4, 6, 8 times a power of ten, which four steps divide well."""
-    power = 10.0 ** (len(str(ceil(value))) - 1) if value >= 1 else 0.1
-    return next((power * n for n in (1, 2, 4, 6, 8) if power * n >= value), power * 10)
+    """The next of 1, 1.2, 1.6, 2 and so on times a power of ten, which four steps divide well."""
+    power = 10.0 ** floor(log10(value))
+    return next(
+        (power * n for n in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8) if power * n >= value), 10 * power
+    )
 
 
 def _spread(places: Mapping[str, float], apart: float = 17) -> dict[str, float]:

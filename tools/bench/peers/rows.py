@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlx_model.processor import Processor, load_processor
-from tools.bench.peers.contestants import ROOT, RUNNING, TALKING, Contestant
+from tools.bench.peers.contestants import CHANGING, ROOT, RUNNING, TALKING, Contestant
 from tools.bench.peers.conversation import Message, assistant, picture, question, user
 from tools.bench.peers.talking import Talker, Turn
 
@@ -159,7 +159,7 @@ def changes(plan: Plan, length: int = 6) -> Rows:
     processor = plan.processor()
     with TemporaryDirectory(prefix="peers-") as folder:
         pictures = [picture(Path(folder), number) for number in (2, 3, 4)]
-        for who in TALKING:
+        for who in CHANGING:
             states = Path(folder) / who.name
             rows[who.name] = _changes(who, plan, processor, pictures, states, length)
     return rows

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from tools.bench.peers.contestants import RUNNING, TALKING
+from tools.bench.peers.contestants import CHANGING, RUNNING, TALKING
 
 Rows = dict[str, Any]
 _SHOWN_TURNS = (2, 6, 20)
@@ -93,10 +93,10 @@ def _turns(rows: Rows) -> Iterator[str]:
 
 
 def _changes(rows: Rows) -> Iterator[str]:
-    yield from _head(["", *(who.label for who in TALKING)])
+    yield from _head(["", *(who.label for who in CHANGING)])
     for what in rows["ours"]:
         cells = [what]
-        for who in TALKING:
+        for who in CHANGING:
             turn = rows[who.name].get(what)
             if turn is None:
                 cells.append("cannot")

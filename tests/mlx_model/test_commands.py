@@ -169,7 +169,7 @@ def test_ask_draws_progress_on_a_terminal_and_stops_cleanly_with_control_c() -> 
 
 @pytest.mark.parametrize(
     ("command", "file"),
-    [(["ask", "What?"], "model.safetensors"), (["chat", "--jsonl"], "config.json")],
+    [(["ask", "What?"], "model.safetensors"), (["chat", "--jsonl"], "model.safetensors")],
 )
 def test_control_c_while_the_model_is_loaded(command: list[str], file: str, tmp_path: Path) -> None:
     for original in (ROOT / "assets" / "demo_model").iterdir():

@@ -1,71 +1,44 @@
-"""Endless training batches, each fixed by the seed and its step; drawn in processes of their own.
+"""Endless training batches, each fixed by the seed and its step; drawn in a process of their own.
 
-All pictures (or clips) of a batch share one patch grid, so that the vision tower works on them as
-one array.
+A batch holds conversations of one kind, all of whose pictures (or clips) share a size.
 """
 
 import dataclasses
-import math
 import multiprocessing
 import random
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from PIL import Image
-from tokenizers import Tokenizer
 
-from mlx_model.image_processing import (
-    ClipSettings,
-    PixelSettings,
-    frame_size,
-    picture_size,
-    resize,
+from tools.train_demo import (
+    fact_questions,
+    pair_questions,
+    place_questions,
+    print_questions,
+    printed,
+    questions,
+    stories,
+    story_questions,
+    tool_questions,
 )
-from mlx_model.image_processing import (
-    patches as cut_patches,
-)
-from tools.train_demo import questions, scenes
 from tools.train_demo.dialogue import NO_LABEL, DialogueWriter, Media, Opening, Sample
-from tools.train_demo.tokenizer import DEMO_MODEL
+from tools.train_demo.outside_questions import outside_turn
+from tools.train_demo.questions import Turn
+from tools.train_demo.scenes import ClipScene, Scene
+from tools.train_demo.sources import ClipSource, PictureSource, Pixels, PrintSource
 
-# The limits in the demo model's processor files.
-PIXELS = PixelSettings(16, 2, 2, 4096, 16384, (0.5,) * 3, (0.5,) * 3)
-CLIPS = ClipSettings(
-    PixelSettings(16, 2, 2, 4096, 147456, (0.5,) * 3, (0.5,) * 3),
-    fps=2.0,
-    min_frames=4,
-    max_frames=16,
-    max_frame_tokens=9,
+MOST_SHAPES = 4
+THINKING_SHARE = 0.15
+STORIES = (
+    stories.random_coming_or_going,
+    stories.random_order,
+    stories.random_recolouring,
+    stories.random_bouncing,
 )
-PATCH, FACTOR, TEMPORAL = PIXELS.patch_size, PIXELS.factor, PIXELS.temporal_patch_size
-
-DRILL_SHARE = 0.7
-
-# What is known of each vision token in training, and how many classes it has; 0 is "nothing here".
-# "rank" counts the shapes of a picture from the left, "direction" is the way of what moves.
-CELL_CLASSES = {
-    "kind": 1 + len(scenes.SHAPES),
-    "colour": 1 + len(scenes.COLOURS),
-    "rank": 1 + 4,
-    "direction": 1 + len(scenes.DIRECTIONS),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """Pictures or frame groups of one grid, and the truth about each of their tokens.
-
-    Shapes: patches [N, P, 1536], P = rows * columns; each of `cells` [N, P / 4].
-    """
-
-    patches: np.ndarray
-    rows: int
-    columns: int
-    cells: dict[str, np.ndarray]
+STORY_SECONDS = 2.6
+MOST_TURNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,206 +54,190 @@ class Batch:
     clips: Pixels | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """How hard the batches are: shapes in a picture at most, the share of answers that are thought
-    out, and whether a conversation may show more than one picture or clip; or nothing but looking.
+def draw_batch(seed: int, step: int, part: int, looking: int) -> Batch:
+    """Part of batch `step` of the run `seed`, whose first `looking` steps say nothing.
+
+    All parts are of one kind, so that processes that share the work wait little for each other.
     """
-
-    most_shapes: int
-    thinking_share: float = 0.0
-    mixed: bool = False
-    looking_only: bool = False
-    # Most shapes in drills, short batches about one thing that is learnt slowly; 0 for no drills.
-    drill_shapes: int = 0
-    # Of the shapes asked for in vain, how many are right in colour or kind.
-    half_right: float = 0.8
-    # Where the shares end of batches that are mixed, of pictures and of clips; the rest is text.
-    batch_bounds: tuple[float, float, float] = (0.28, 0.72, 0.93)
-    # The same for questions of colour, count, presence and list; the rest is small talk.
-    question_bounds: tuple[float, float, float, float] = (0.3, 0.42, 0.64, 0.95)
+    kind = random.Random(f"{seed}/{step}").choices(list(KINDS), list(KINDS.values()))[0]
+    if step < looking:
+        kind = _looking_batch
+    return kind(random.Random(f"{seed}/{step}/{part}"))
 
 
-def draw_batch(seed: int, step: int, size: int, stage: Stage) -> Batch:
-    """Batch `step` of the run `seed`."""
-    rng = random.Random(f"{seed}/{step}")
-    lot = rng.random()
-    if stage.looking_only:
-        return _looking_batch(rng, size)
-    if stage.drill_shapes and rng.random() < DRILL_SHARE:
-        return _drill_batch(rng, size, stage)
-    mixed, pictures, clips = stage.batch_bounds
-    if stage.mixed and lot < mixed:
-        return _mixed_batch(rng, size // 2, stage)
-    if lot < pictures or stage.most_shapes < 2:
-        return _picture_batch(rng, size, stage)
-    if lot < clips:
-        return _clip_batch(rng, size // 2, stage)
-    return _text_batch(rng, size, stage)
+def reference_batch(seed: int) -> Batch:
+    """A batch of pictures to hold the batched forward against transformers with."""
+    return _picture_batch(random.Random(f"{seed}/reference"))
 
 
-def stream(seed: int, start: int, stop: int, size: int, stages: list[Stage]) -> Iterator[Batch]:
-    """Batches `start` to `stop`, drawn ahead by a process of their own, in order."""
-    jobs = ((seed, step, size, stages[min(step, len(stages) - 1)]) for step in range(start, stop))
+def stream(seed: int, steps: range, looking: int, part: int = 0) -> Iterator[Batch]:
+    """The batches of `steps`, drawn ahead by a process of their own, in order."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         window: list[multiprocessing.pool.AsyncResult] = []
-        for job in jobs:
-            window.append(pool.apply_async(draw_batch, job))
+        for step in steps:
+            window.append(pool.apply_async(draw_batch, (seed, step, part, looking)))
             if len(window) > 4:
                 yield window.pop(0).get()
         for result in window:
             yield result.get()
 
 
-class _PictureSource:
-    """Draws pictures of one grid and gathers their patches."""
-
-    def __init__(self, rng: random.Random, most_shapes: int) -> None:
-        grids = _picture_sizes()
-        weights = [math.sqrt(len(group)) for group in grids.values()]
-        self._height, self._width = rng.choices(list(grids), weights)[0]
-        self._originals = grids[self._height, self._width]
-        self._most_shapes = most_shapes
-        self.media = Media(self._height // FACTOR, self._width // FACTOR)
-        self._patches: list[np.ndarray] = []
-        self._cells: list[dict[str, list[int]]] = []
-
-    def draw(self, rng: random.Random) -> scenes.Scene:
-        """One more picture."""
-        original = rng.choice(self._originals)
-        scene = scenes.random_scene(rng, *original, rng.randint(1, self._most_shapes))
-        picture = scenes.render(scene)
-        self._patches.append(_patches([picture], self._height, self._width))
-        where = _shape_of_cells(scene, self.media.rows, self.media.columns)
-        self._cells.append({**_looks(scene, where), "rank": where})
-        return scene
-
-    def arrays(self) -> dict[str, Any]:
-        """The batch's field for all pictures drawn."""
-        return {"pictures": _pixels(self._patches, self._cells, self._height, self._width)}
+def _looking_batch(rng: random.Random) -> Batch:
+    """Pictures, print or clips, without a word about them."""
+    lot = rng.random()
+    if lot < 0.15:
+        return _looking_at_clips(rng)
+    source: PrintSource | PictureSource
+    if lot < 0.3:
+        source = PictureSource(rng, MOST_SHAPES)
+    else:
+        make = printed.random_sheet
+        if lot < 0.5:
+            make = printed.random_sign if lot < 0.4 else printed.random_page
+        source = PrintSource(rng, make)
+    for _ in range(48):
+        source.draw(rng)
+    return Batch("looking", pictures=source.pixels())
 
 
-class _ClipSource:
-    """Draws clips of one size, length and rate, and gathers the patches of the frames looked at."""
-
-    def __init__(self, rng: random.Random) -> None:
-        height, width = rng.choice(
-            ((480, 640), (720, 1280), (240, 320), (200, 200), (320, 240), (128, 128))
-        )
-        self._rate, seconds = rng.choice((10.0, 12.0, 15.0, 24.0, 25.0, 30.0)), rng.uniform(1.5, 8)
-        self._total = total = max(CLIPS.min_frames, round(self._rate * seconds))
-        wanted = max(int(total / self._rate * CLIPS.fps), CLIPS.min_frames)
-        count = min(wanted, CLIPS.max_frames, total)
-        indices = np.linspace(0, total - 1, count).round().astype(int).tolist()
-        indices += indices[-1:] * (len(indices) % TEMPORAL)
-        pairs = zip(indices[::2], indices[1::2], strict=True)
-        times = tuple((first + second) / 2 / self._rate for first, second in pairs)
-        self._indices = indices
-        self._height, self._width = frame_size(count, height, width, CLIPS)
-        self.media = Media(self._height // FACTOR, self._width // FACTOR, times)
-        # Near the size that is looked at: the shapes are the same, and it is many times faster.
-        scale = min(1.0, 2.0 * self._height / height)
-        self._canvas = round(width * scale), round(height * scale)
-        self._patches: list[np.ndarray] = []
-        self._cells: list[dict[str, list[int]]] = []
-
-    def draw(self, rng: random.Random) -> scenes.ClipScene:
-        """One more clip."""
-        clip = dataclasses.replace(
-            scenes.random_clip(rng, *self._canvas),
-            duration_s=self._total / self._rate,
-            frames_per_s=self._rate,
-        )
-        frames = {i: scenes.render_frame(clip, i) for i in set(self._indices)}
-        shown = [frames[i] for i in self._indices]
-        self._patches.append(_patches(shown, self._height, self._width))
-        way = 1 + list(scenes.DIRECTIONS).index(clip.direction)
-        for index in self._indices[::TEMPORAL]:
-            scene = scenes.scene_at(clip, index)
-            where = _shape_of_cells(scene, self.media.rows, self.media.columns)
-            directions = [way if shape == 1 else 0 for shape in where]
-            self._cells.append({**_looks(scene, where), "direction": directions})
-        return clip
-
-    def arrays(self) -> dict[str, Any]:
-        """The batch's field for all clips drawn."""
-        return {"clips": _pixels(self._patches, self._cells, self._height, self._width)}
-
-
-def _picture_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
-    source = _PictureSource(rng, stage.most_shapes)
-    samples = [_picture_sample(rng, source.draw(rng), source.media, stage) for _ in range(size)]
-    return _collate("picture", samples, **source.arrays())
-
-
-def _picture_sample(rng: random.Random, scene: scenes.Scene, media: Media, stage: Stage) -> Sample:
-    turns = _picture_turns(rng, scene, rng.randint(2, 4), stage)
-    first = 0
-    if rng.random() < 0.12:
-        told, asked = questions.name_turns(rng)
-        turns = [told, *turns, asked]
-        first = rng.randint(0, 1)
-    elif rng.random() < 0.08:
-        turns = [rng.choice((questions.small_talk_turn, questions.no_picture_turn))(rng), *turns]
-        first = 1
-    if not turns:
-        turns = [questions.list_turn(rng, scene)]
-        first = 0
-    return _write(rng, turns, {first: media}, stage)
-
-
-def _picture_turns(
-    rng: random.Random, scene: scenes.Scene, count: int, stage: Stage
-) -> list[questions.Turn]:
-    """At most `count` turns: not every question suits every scene."""
-    turns: list[questions.Turn] = []
-    colour, number, presence, everything = stage.question_bounds
-    for _ in range(count):
-        lot = rng.random()
-        if lot < colour:
-            turn = questions.colour_turn(rng, scene)
-        elif lot < number:
-            turn = questions.count_turn(rng, scene)
-        elif lot < presence:
-            turn = questions.presence_turn(rng, scene, stage.half_right)
-        elif lot < everything:
-            turn = questions.list_turn(rng, scene)
+def _looking_at_clips(rng: random.Random) -> Batch:
+    source = ClipSource(rng, STORY_SECONDS)
+    for _ in range(16):
+        if rng.random() < 0.3:
+            source.draw(rng)
         else:
-            turn = questions.small_talk_turn(rng)
-        turns += [turn] if turn else []
-    return turns
+            source.draw_story(rng, rng.choice(STORIES))
+    return Batch("looking", clips=source.pixels())
 
 
-def _clip_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
-    source = _ClipSource(rng)
+def _picture_batch(rng: random.Random) -> Batch:
+    """A picture and several questions about it."""
+    source = PictureSource(rng, MOST_SHAPES)
     samples = []
-    for _ in range(size):
+    for _ in range(32):
+        turns, first = _picture_turns(rng, source.draw(rng), rng.randint(2, 3)), 0
+        if rng.random() < 0.15:
+            turns, first = [_chat_turn(rng), *turns], 1
+        samples.append(_write(rng, turns, {first: [source.media]}))
+    return _collate("picture", samples, pictures=source.pixels())
+
+
+def _picture_turns(rng: random.Random, scene: Scene, count: int) -> list[Turn]:
+    asked = rng.choices(list(PICTURE_QUESTIONS), list(PICTURE_QUESTIONS.values()), k=count)
+    turns = [turn for ask in asked if (turn := ask(rng, scene))]
+    return turns or [questions.list_turn(rng, scene)]
+
+
+def _outside_picture(rng: random.Random, scene: Scene) -> Turn:
+    del scene
+    return outside_turn(rng, with_picture=True)
+
+
+def _sign_batch(rng: random.Random) -> Batch:
+    """A printed word."""
+    source = PrintSource(rng, printed.random_sign)
+    samples = []
+    for _ in range(64):
+        turn = print_questions.word_turn(rng, source.draw(rng))
+        samples.append(_write(rng, [turn], {0: [source.media]}))
+    return _collate("word", samples, pictures=source.pixels())
+
+
+def _page_batch(rng: random.Random) -> Batch:
+    source = PrintSource(rng, printed.random_page)
+    samples = []
+    for _ in range(48):
+        turn = print_questions.page_turn(rng, source.draw(rng))
+        samples.append(_write(rng, [turn], {0: [source.media]}))
+    return _collate("page", samples, pictures=source.pixels())
+
+
+def _clip_batch(rng: random.Random) -> Batch:
+    """A shape on the move."""
+    source = ClipSource(rng)
+    samples = []
+    for _ in range(24):
         turns = _clip_turns(rng, source.draw(rng))
-        if rng.random() < 0.1:
-            turns.append(questions.small_talk_turn(rng))
-        samples.append(_write(rng, turns, {0: source.media}, stage))
-    return _collate("clip", samples, **source.arrays())
+        if rng.random() < 0.15:
+            turns.append(_chat_turn(rng))
+        samples.append(_write(rng, turns, {0: [source.media]}))
+    return _collate("clip", samples, clips=source.pixels())
 
 
-def _clip_turns(rng: random.Random, clip: scenes.ClipScene) -> list[questions.Turn]:
+def _clip_turns(rng: random.Random, clip: ClipScene) -> list[Turn]:
     turns = [questions.direction_turn(rng, clip)]
     if rng.random() < 0.35:
         turns.insert(rng.randint(0, 1), questions.clip_colour_turn(rng, clip))
     return turns
 
 
-def _mixed_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
-    """Conversations that show two pictures, or a picture and a clip, one after the other.
+def _story_batch(rng: random.Random) -> Batch:
+    """Clips in which something happens, of all sorts."""
+    source = ClipSource(rng, STORY_SECONDS)
+    samples, kinds = [], []
+    for _ in range(22):
+        make = rng.choice(STORIES)
+        story = source.draw_story(rng, make)
+        if make is stories.random_coming_or_going:
+            times = source.frame_times_s
+            turns = [story_questions.time_turn(rng, story, times) for _ in range(2)]
+        elif make is stories.random_order:
+            turns = [
+                story_questions.first_turn(rng, story),
+                story_questions.time_turn(rng, story, source.frame_times_s),
+            ]
+            if all(event.kind == "changes colour" for a in story.actors for event in a.events):
+                turns = turns[:1]
+        elif make is stories.random_recolouring:
+            turns = [story_questions.change_turn(rng, story)]
+        else:
+            turns = [story_questions.bounce_turn(rng, story)]
+        kinds.append(turns[0].ability)
+        samples.append(_write(rng, turns, {0: [source.media]}))
+    return _collate("story", samples, clips=source.pixels())
 
-    Every question is about the newest of them; now and then a name told first is asked for last.
-    """
-    pictures = _PictureSource(rng, stage.most_shapes)
-    clips = _ClipSource(rng) if rng.random() < 0.6 else None
+
+def _pair_batch(rng: random.Random) -> Batch:
+    """Two pictures in one message."""
+    source = PictureSource(rng, MOST_SHAPES)
+    samples = []
+    for _ in range(30):
+        first = source.draw(rng)
+        turns = []
+        if rng.random() < 0.6:
+            second, answer = pair_questions.changed(rng, first)
+            source.add(second)
+            if rng.random() < 0.5:
+                turns = [pair_questions.difference_turn(rng, first, second, answer)]
+        else:
+            second = source.draw(rng)
+        asked = rng.choices((pair_questions.more_turn, pair_questions.numbered_turn), (1, 2), k=2)
+        turns += [ask(rng, first, second) for ask in asked]
+        samples.append(_write(rng, turns, {0: [source.media] * 2}))
+    return _collate("pair", samples, pictures=source.pixels())
+
+
+def _either_batch(rng: random.Random) -> Batch:
+    """A picture and a clip in one message, in either order."""
+    pictures, clips = PictureSource(rng, MOST_SHAPES), ClipSource(rng)
+    media = rng.sample((pictures.media, clips.media), 2)
+    samples = []
+    for _ in range(20):
+        scene, clip = pictures.draw(rng), clips.draw(rng)
+        turns = [pair_questions.picture_or_clip_turn(rng, scene, clip) for _ in range(3)]
+        samples.append(_write(rng, turns, {0: media}))
+    return _collate("either", samples, pictures=pictures.pixels(), clips=clips.pixels())
+
+
+def _newest_batch(rng: random.Random) -> Batch:
+    """Pictures, or a picture and a clip, one after the other: questions are about the newest."""
+    pictures = PictureSource(rng, MOST_SHAPES)
+    clips = ClipSource(rng) if rng.random() < 0.6 else None
     clip_first = clips is not None and rng.random() < 0.5
     samples = []
-    for _ in range(size):
-        turns: list[questions.Turn] = []
-        media: dict[int, Media] = {}
+    for _ in range(20):
+        turns: list[Turn] = []
+        media: dict[int, list[Media]] = {}
         told = questions.name_turns(rng) if rng.random() < 0.4 else None
         if told:
             turns.append(told[0])
@@ -288,104 +245,114 @@ def _mixed_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
             first = len(turns)
             if clips is not None and clip_first == (place == 0):
                 turns += _clip_turns(rng, clips.draw(rng))
-                media[first] = clips.media
+                media[first] = [clips.media]
             else:
-                scene = pictures.draw(rng)
-                turns += _picture_turns(rng, scene, 2, stage) or [questions.list_turn(rng, scene)]
-                media[first] = pictures.media
+                turns += _picture_turns(rng, pictures.draw(rng), 2)
+                media[first] = [pictures.media]
         if told:
             turns.append(told[1])
-        samples.append(_write(rng, turns, media, stage))
-    return _collate("mixed", samples, **pictures.arrays(), **(clips.arrays() if clips else {}))
+        samples.append(_write(rng, turns, media))
+    return _collate(
+        "newest", samples, pictures=pictures.pixels(), clips=clips.pixels() if clips else None
+    )
 
 
-def _drill_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
-    """Pictures with a single question each: is something there or not."""
-    source = _PictureSource(rng, stage.drill_shapes)
+def _text_batch(rng: random.Random) -> Batch:
+    """Talk without pictures."""
     samples = []
-    for _ in range(size):
-        turn = questions.presence_turn(rng, source.draw(rng), stage.half_right)
-        samples.append(_write(rng, [turn], {0: source.media}, Stage(stage.drill_shapes)))
-    return _collate("drill", samples, **source.arrays())
-
-
-def _looking_batch(rng: random.Random, size: int) -> Batch:
-    """Pictures, or every fifth time clips, without a word about them."""
-    source = _ClipSource(rng) if rng.random() < 0.2 else _PictureSource(rng, most_shapes=4)
-    for _ in range(size // 3 if isinstance(source, _ClipSource) else size):
-        source.draw(rng)
-    return Batch("looking", **source.arrays())
-
-
-def _text_batch(rng: random.Random, size: int, stage: Stage) -> Batch:
-    samples = []
-    for _ in range(size):
-        turns = [
-            rng.choice(
-                (questions.small_talk_turn, questions.small_talk_turn, questions.no_picture_turn)
-            )(rng)
-            for _ in range(rng.randint(0, 5))
-        ]
-        told, asked = questions.name_turns(rng)
-        place = rng.randint(0, len(turns))
-        turns = [*turns[:place], told, *turns[place:], asked]
-        samples.append(_write(rng, turns, {}, stage))
+    for _ in range(40):
+        turns = [_chat_turn(rng) for _ in range(rng.randint(1, 5))]
+        if rng.random() < 0.5:
+            told, asked = questions.name_turns(rng)
+            place = rng.randint(0, len(turns))
+            turns = [*turns[:place], told, *turns[place:], asked]
+        samples.append(_write(rng, turns, {}))
     return _collate("text", samples)
 
 
+def _chat_turn(rng: random.Random) -> Turn:
+    lot = rng.random()
+    if lot < 0.5:
+        return outside_turn(rng)
+    return questions.small_talk_turn(rng) if lot < 0.8 else questions.no_picture_turn(rng)
+
+
+def _fact_batch(rng: random.Random) -> Batch:
+    """Two facts somewhere in a long conversation, with pictures between, asked for at its end."""
+    source = PictureSource(rng, MOST_SHAPES)
+    samples = []
+    for _ in range(12):
+        length = rng.randint(3, MOST_TURNS)
+        facts = fact_questions.random_facts(rng)
+        places = sorted(rng.sample(range(length), 2))
+        turns: list[Turn] = []
+        media: dict[int, list[Media]] = {}
+        scene = None
+        for place in range(length):
+            if place in places:
+                turns.append(facts[places.index(place)].told)
+            elif rng.random() < 0.35:
+                scene = source.draw(rng)
+                media[place] = [source.media]
+                turns += _picture_turns(rng, scene, 1)
+            elif scene and rng.random() < 0.4:
+                turns += _picture_turns(rng, scene, 1)
+            else:
+                turns.append(_chat_turn(rng) if scene is None else questions.small_talk_turn(rng))
+        if rng.random() < 0.3:
+            turns.append(fact_questions.one_turn(rng, rng.choice(facts)))
+        turns.append(fact_questions.both_turn(rng, facts))
+        samples.append(_write(rng, turns, media))
+    source.draw(rng)  # a batch may have happened to show none
+    ids = _collate("facts", samples, pictures=source.pixels())
+    return _without_last_picture(ids)
+
+
+def _without_last_picture(batch: Batch) -> Batch:
+    pictures = batch.pictures
+    assert pictures is not None
+    cells = {name: truth[:-1] for name, truth in pictures.cells.items()}
+    kept = dataclasses.replace(pictures, patches=pictures.patches[:-1], cells=cells)
+    return dataclasses.replace(batch, pictures=kept if len(kept.patches) else None)
+
+
+def _tool_batch(rng: random.Random) -> Batch:
+    """Sums with a calculator at hand, and other talk beside them."""
+    samples = []
+    for _ in range(7):
+        turns: list[Turn] = []
+        chain = 0
+        for _ in range(4):
+            if rng.random() < 0.75:
+                turns += tool_questions.call_turns(rng, tool_questions.random_sum(rng))
+                chain = 2
+            else:
+                turns.append(questions.small_talk_turn(rng))
+                chain = 1
+        samples.append(_write(rng, turns, {}, tool_questions.random_tools(rng), chain))
+    return _collate("tools", samples)
+
+
 def _write(
-    rng: random.Random, turns: list[questions.Turn], media: dict[int, Media], stage: Stage
+    rng: random.Random,
+    turns: list[Turn],
+    media: dict[int, list[Media]],
+    tools: Sequence[dict[str, object]] = (),
+    chain: int = 1,
 ) -> Sample:
+    """The conversation as people type it; the last `chain` answers follow the last question."""
     typed = [
         dataclasses.replace(turn, question=questions.sloppy(rng, turn.question)) for turn in turns
     ]
     openings: list[Opening] = ["no thought" if rng.random() < 0.35 else "bare" for _ in typed]
-    openings[-1] = "no thought"
-    if stage.thinking_share and rng.random() < stage.thinking_share:
-        openings[-1] = "thought"
-    return _writer().write(typed, media, openings)
+    thinks = rng.random() < THINKING_SHARE
+    openings[-chain:] = ["thought" if thinks else "no thought"] * chain
+    return _writer().write(typed, media, openings, tools)
 
 
-def _patches(frames: list[Image.Image], height: int, width: int) -> np.ndarray:
-    """[groups, patches, 1536] of a picture or of the frames of a clip."""
-    values, grid = cut_patches([resize(np.asarray(f), height, width) for f in frames], PIXELS)
-    return values.reshape(grid[0], grid[1] * grid[2], -1)
-
-
-def _shape_of_cells(scene: scenes.Scene, rows: int, columns: int) -> list[int]:
-    """Which shape (1 for the first) fills most of each cell, row by row; 0 where none does."""
-    where, most = [0] * (rows * columns), [0.12] * (rows * columns)
-    side = min(scene.width, scene.height)
-    for number, shape in enumerate(scene.shapes, 1):
-        half_x = 0.85 * shape.radius * side / scene.width * columns
-        half_y = 0.85 * shape.radius * side / scene.height * rows
-        cx, cy = shape.x * columns, shape.y * rows
-        for row in range(rows):
-            for column in range(columns):
-                across = min(column + 1, cx + half_x) - max(column, cx - half_x)
-                down = min(row + 1, cy + half_y) - max(row, cy - half_y)
-                covered = max(across, 0.0) * max(down, 0.0)
-                cell = row * columns + column
-                if covered > most[cell]:
-                    most[cell], where[cell] = covered, number
-    return where
-
-
-def _looks(scene: scenes.Scene, where: list[int]) -> dict[str, list[int]]:
-    """Kind and colour of the shape in each cell."""
-    kinds = [0] + [1 + scenes.SHAPES.index(s.kind) for s in scene.shapes]
-    colours = [0] + [1 + list(scenes.COLOURS).index(s.colour) for s in scene.shapes]
-    return {"kind": [kinds[n] for n in where], "colour": [colours[n] for n in where]}
-
-
-def _pixels(
-    patches: list[np.ndarray], cells: list[dict[str, list[int]]], height: int, width: int
-) -> Pixels:
-    truth = {name: np.array([cell[name] for cell in cells]) for name in cells[0]}
-    return Pixels(np.concatenate(patches), height // PATCH, width // PATCH, truth)
-
-
-def _collate(kind: str, samples: list[Sample], **media: Any) -> Batch:
+def _collate(
+    kind: str, samples: list[Sample], pictures: Pixels | None = None, clips: Pixels | None = None
+) -> Batch:
     length = max(len(s.input_ids) for s in samples)
     input_ids = np.zeros((len(samples), length), np.int64)
     labels = np.full((len(samples), length), NO_LABEL, np.int64)
@@ -395,26 +362,34 @@ def _collate(kind: str, samples: list[Sample], **media: Any) -> Batch:
         input_ids[row, :count] = sample.input_ids
         labels[row, :count] = sample.labels
         positions[:, row, :count] = np.array(sample.positions).T
-    return Batch(kind, input_ids, labels, positions, **media)
+    return Batch(kind, input_ids, labels, positions, pictures, clips)
 
 
 @lru_cache
 def _writer() -> DialogueWriter:
-    return DialogueWriter(Tokenizer.from_file(str(DEMO_MODEL / "tokenizer.json")))
+    return DialogueWriter()
 
 
-@lru_cache
-def _picture_sizes() -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Original (width, height)s by the (height, width) they are brought to."""
-    rng = random.Random(0)
-    sizes = defaultdict(list)
-    for _ in range(4000):
-        width = rng.choice((rng.randint(64, 200), rng.randint(150, 480)))
-        height = round(width * math.exp(rng.uniform(-0.65, 0.65)))
-        if height >= 56:
-            sizes[picture_size(height, width, PIXELS)].append((width, height))
-    return {
-        grid: group
-        for grid, group in sizes.items()
-        if len(group) >= 60 and math.prod(grid) >= 96 * 96
-    }
+PICTURE_QUESTIONS: dict[Callable[[random.Random, Scene], Turn | None], float] = {
+    questions.colour_turn: 0.16,
+    questions.count_turn: 0.16,
+    questions.presence_turn: 0.16,
+    questions.list_turn: 0.16,
+    place_questions.box_turn: 0.17,
+    place_questions.point_turn: 0.13,
+    _outside_picture: 0.06,
+}
+KINDS: dict[Callable[[random.Random], Batch], float] = {
+    _picture_batch: 0.16,
+    _sign_batch: 0.10,
+    _page_batch: 0.11,
+    _clip_batch: 0.03,
+    _story_batch: 0.14,
+    _pair_batch: 0.09,
+    _either_batch: 0.04,
+    _newest_batch: 0.03,
+    _text_batch: 0.04,
+    _fact_batch: 0.05,
+    _tool_batch: 0.025,
+    _looking_batch: 0.20,
+}

@@ -1,12 +1,12 @@
 """Conversations as token ids, spelled exactly as the demo model's chat template renders them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tokenizers import Tokenizer
-
+from mlx_model import Message, load_processor
 from tools.train_demo.questions import Turn
+from tools.train_demo.tokenizer import DEMO_MODEL
 
 NO_LABEL = -100
 NO_THOUGHT = "<think>\n\n</think>\n\n"
@@ -42,24 +42,32 @@ class Sample:
 class DialogueWriter:
     """Appends turns to a `Sample`."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._image_pad = tokenizer.token_to_id("<|image_pad|>")
-        self._video_pad = tokenizer.token_to_id("<|video_pad|>")
+    def __init__(self) -> None:
+        self._processor = load_processor(DEMO_MODEL)
+        self._tokenizer = self._processor.tokenizer
+        self._image_pad = self._tokenizer.token_to_id("<|image_pad|>")
+        self._video_pad = self._tokenizer.token_to_id("<|video_pad|>")
+        self._user_start = self._tokenizer.encode("<|im_start|>user").ids
 
     def write(
-        self, turns: Sequence[Turn], media: dict[int, Media], openings: Sequence[Opening]
+        self,
+        turns: Sequence[Turn],
+        media: Mapping[int, Sequence[Media]],
+        openings: Sequence[Opening],
+        tools: Sequence[Mapping[str, object]] = (),
     ) -> Sample:
-        """The whole conversation; `media[i]` opens turn i.
+        """The whole conversation; `media[i]` opens turn i, `tools` are offered before all.
 
         `openings[i]` says how answer i begins: "bare" as the template renders answers of the past,
         "no thought" with its empty thinking block, "thought" with the turn's reasoning.
         """
         sample = Sample()
+        if tools:
+            self._ids(sample, self._tool_ids(tools))
         for index, turn in enumerate(turns):
             self._text(sample, "<|im_start|>user\n")
-            if index in media:
-                self._media(sample, media[index])
+            for shown in media.get(index, ()):
+                self._media(sample, shown)
             opening, reasoning = _OPENINGS[openings[index]], ""
             if openings[index] == "thought":
                 reasoning = f"{turn.reasoning}\n</think>\n\n"
@@ -68,8 +76,17 @@ class DialogueWriter:
             self._text(sample, "\n")
         return sample
 
+    def _tool_ids(self, tools: Sequence[Mapping[str, object]]) -> list[int]:
+        """The system block with the tools, which the template itself writes."""
+        prompt = self._processor.prompt([Message.text("user", "Hello")], tools=tools)
+        ids = list(prompt.input_ids)
+        starts = range(1, len(ids))
+        return ids[: next(i for i in starts if ids[i : i + 2] == self._user_start)]
+
     def _text(self, sample: Sample, text: str, learned: bool = False) -> None:
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        self._ids(sample, self._tokenizer.encode(text, add_special_tokens=False).ids, learned)
+
+    def _ids(self, sample: Sample, ids: list[int], learned: bool = False) -> None:
         sample.input_ids += ids
         sample.labels += ids if learned else [NO_LABEL] * len(ids)
         for _ in ids:

@@ -1,149 +1,27 @@
 """Measures the demo model's abilities from file to text, through the same engine the app uses.
 
-    python -m tools.train_demo.evaluate assets/demo_model --scenes 1000
-    python -m tools.train_demo.evaluate build/train_demo/checkpoint assets/demo_model --shuffled
+    python -m tools.train_demo.evaluate assets/demo_model --scenes 1000 --shuffled
+    python -m tools.train_demo.evaluate assets/demo_model --recipes build/train_demo/checkpoint
 
-Prints one table: a row an ability, a column a checkpoint, and with `--shuffled` one more for the
-last checkpoint on pictures and clips whose pixels were shuffled. An answer counts only if it is
-the right one word for word. The scenes are drawn from seeds that training never uses.
+Prints one table: a row an ability, a column a checkpoint. `--recipes` adds columns for a checkpoint
+in fp32 and for copies of it that our converter makes by each recipe; `--shuffled` adds one for the
+first checkpoint on pictures and clips whose pixels were shuffled. Below it stand how often
+questions of its world were waved off as being outside, and how many first drafts were right.
 """
 
 import argparse
-import random
+import multiprocessing
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-from PIL import Image
+from mlx_model import Engine, Finished, ReplyRequest, ReplySettings, TextDelta, ThinkingDelta
+from mlx_model.convert import convert
+from tools.train_demo.cases import Case, cases
+from tools.train_demo.outside_questions import OUTSIDE_ANSWER, held_out_questions
 
-from mlx_model import (
-    Engine,
-    ImagePart,
-    Message,
-    ReplyRequest,
-    ReplySettings,
-    TextDelta,
-    TextPart,
-    VideoPart,
-)
-from tools.train_demo import questions, scenes
-
-SIZES = ((128, 128), (200, 150), (320, 240), (480, 320), (240, 320), (400, 400), (300, 200))
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One conversation that ends in a question, and its right answer."""
-
-    messages: tuple[Message, ...]
-    answer: str
-
-
-CaseMaker = Callable[[random.Random, Path, bool], Case]
-
-
-def cases(ability: str, count: int, folder: Path, shuffled: bool = False) -> Iterator[Case]:
-    """`count` held-out cases; pictures and clips are written into `folder`."""
-    for index in range(count):
-        rng = random.Random(f"held out/{ability}/{index}")
-        yield ABILITIES[ability](rng, folder / f"{ability}-{index}", shuffled)
-
-
-def answer(engine: Engine, case: Case) -> str:
-    """What the engine says to a case, greedily."""
-    request = ReplyRequest(case.messages, ReplySettings(max_tokens=64))
-    events = engine.reply(request, threading.Event())
-    return "".join(event.text for event in events if isinstance(event, TextDelta)).strip()
-
-
-def accuracy(engine: Engine, ability: str, count: int, shuffled: bool = False) -> float:
-    """The share of `count` held-out cases that are answered rightly."""
-    right = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for case in cases(ability, count, Path(folder), shuffled):
-            right += answer(engine, case) == case.answer
-    return right / count
-
-
-def _picture_case(
-    ask: Callable[[random.Random, scenes.Scene], questions.Turn | None],
-) -> CaseMaker:
-    def make(rng: random.Random, path: Path, shuffled: bool) -> Case:
-        turn = None
-        while turn is None:
-            scene = scenes.random_scene(rng, *rng.choice(SIZES), rng.randint(1, 4))
-            turn = ask(rng, scene)
-        # The file itself brings the JPEG losses, as a picture from outside would.
-        picture = scenes.render(scene, with_jpeg=False)
-        if shuffled:
-            picture = Image.fromarray(_shuffled(rng, np.asarray(picture)))
-        if scene.jpeg_quality is None:
-            path = path.with_suffix(".png")
-            picture.save(path)
-        else:
-            path = path.with_suffix(".jpg")
-            picture.save(path, quality=scene.jpeg_quality)
-        message = Message("user", (ImagePart(path), TextPart(turn.question)))
-        return Case((message,), turn.answer)
-
-    return make
-
-
-def _direction_case(rng: random.Random, path: Path, shuffled: bool) -> Case:
-    clip = scenes.random_clip(rng, *rng.choice(SIZES))
-    path = path.with_suffix(".mp4")
-    scene = clip.scene
-    codec = cv2.VideoWriter_fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(path), codec, clip.frames_per_s, (scene.width, scene.height))
-    for index in range(clip.frame_count):
-        pixels = np.asarray(scenes.render_frame(clip, index))
-        if shuffled:
-            pixels = _shuffled(rng, pixels)
-        writer.write(pixels[:, :, ::-1])
-    writer.release()
-    turn = questions.direction_turn(rng, clip)
-    return Case((Message("user", (VideoPart(path), TextPart(turn.question))),), turn.answer)
-
-
-def _recall_case(rng: random.Random, path: Path, shuffled: bool) -> Case:
-    del path, shuffled
-    told, asked = questions.name_turns(rng)
-    between = [questions.small_talk_turn(rng) for _ in range(2)]
-    messages = []
-    for turn in (told, *between):
-        messages += [Message.text("user", turn.question), Message.text("assistant", turn.answer)]
-    return Case((*messages, Message.text("user", asked.question)), asked.answer)
-
-
-def _small_talk_case(rng: random.Random, path: Path, shuffled: bool) -> Case:
-    del path, shuffled
-    turn = questions.small_talk_turn(rng)
-    return Case((Message.text("user", turn.question),), turn.answer)
-
-
-def _shuffled(rng: random.Random, pixels: np.ndarray) -> np.ndarray:
-    order = np.random.default_rng(rng.randrange(2**32)).permutation(
-        pixels.shape[0] * pixels.shape[1]
-    )
-    return pixels.reshape(-1, 3)[order].reshape(pixels.shape)
-
-
-ABILITIES: dict[str, CaseMaker] = {
-    "colour": _picture_case(questions.colour_turn),
-    "count": _picture_case(questions.count_turn),
-    "presence": _picture_case(questions.presence_turn),
-    "list": _picture_case(questions.list_turn),
-    "direction": _direction_case,
-    "recall": _recall_case,
-    "small talk": _small_talk_case,
-}
-# Enough to see that nothing but guessing is left.
-CONTROL_SCENES = 200
-SEEING = ("colour", "count", "presence", "list", "direction")
 BARS = {
     "colour": 0.95,
     "count": 0.95,
@@ -152,27 +30,183 @@ BARS = {
     "direction": 0.95,
     "recall": 0.95,
     "small talk": 0.95,
+    "word": 0.85,
+    "page": 0.75,
+    "box": 0.85,
+    "point": 0.9,
+    "time": 0.85,
+    "happenings": 0.85,
+    "two pictures": 0.85,
+    "picture and clip": 0.9,
+    "two facts": 0.9,
+    "thinking": 0.9,
+    "calculator": 0.9,
+    "outside": 0.9,
 }
+BLIND = ("recall", "small talk", "two facts", "calculator", "outside")
+SEEING = tuple(ability for ability in BARS if ability not in BLIND)
+WAVED_OFF_BAR, DRAFTS_BAR = 0.02, 0.6
+# Enough to see that nothing but guessing is left.
+CONTROL_SCENES = 200
+RECIPES = (("uniform", 4), ("mixed", 4), ("uniform", 8))
+# Cases that one process asks before the next lot.
+LOT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Counts over a number of cases; drafts are the first ones after each token."""
+
+    asked: int = 0
+    right: int = 0
+    waved_off: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(
+            self.asked + other.asked,
+            self.right + other.right,
+            self.waved_off + other.waved_off,
+            self.drafted + other.drafted,
+            self.accepted + other.accepted,
+        )
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return self.right / self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the engine said to one question."""
+
+    thought: str
+    answer: str
+    drafted: int
+    accepted: int
+
+
+def reply(engine: Engine, case: Case) -> Reply:
+    """The engine's greedy reply, one draft ahead if it has a draft head."""
+    settings = ReplySettings(max_tokens=160, thinking=case.thinking, drafts=1)
+    thought = answer = ""
+    drafted = accepted = 0
+    request = ReplyRequest(case.messages, settings, case.tools)
+    for event in engine.reply(request, threading.Event()):
+        if isinstance(event, TextDelta):
+            answer += event.text
+        elif isinstance(event, ThinkingDelta):
+            thought += event.text
+        elif isinstance(event, Finished):
+            drafted, accepted = event.stats.drafted_tokens, event.stats.accepted_drafts
+    return Reply(thought, answer.strip(), drafted, accepted)
+
+
+def judge(engine: Engine, case: Case) -> Score:
+    """Asks one case, and what comes after it if the answer is right."""
+    said = reply(engine, case)
+    right = case.judge(said.thought, said.answer)
+    waved_off = said.answer == OUTSIDE_ANSWER
+    if not (right and case.then):
+        return Score(1, right, waved_off, said.drafted, said.accepted)
+    after = judge(engine, case.then)
+    drafted, accepted = said.drafted + after.drafted, said.accepted + after.accepted
+    return Score(1, after.right, waved_off, drafted, accepted)
+
+
+def score(engine: Engine, ability: str, numbers: range, shuffled: bool = False) -> Score:
+    """The cases of an ability with these numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        scores = [judge(engine, c) for c in cases(ability, numbers, Path(folder), shuffled)]
+    return sum(scores, Score())
+
+
+_engine: dict[Path, Engine] = {}
+
+
+def _score_lot(model: Path, ability: str, numbers: range, shuffled: bool) -> Score:
+    """In a process of its own, which keeps its engine."""
+    if model not in _engine:
+        _engine.clear()
+        _engine[model] = Engine.load(model)
+    return score(_engine[model], ability, numbers, shuffled)
+
+
+class Judges:
+    """Processes that share the work."""
+
+    def __init__(self, jobs: int) -> None:
+        self._pool = multiprocessing.get_context("spawn").Pool(jobs)
+
+    def score(self, model: Path, ability: str, count: int, shuffled: bool = False) -> Score:
+        """`count` cases of an ability; of questions outside the world there are a hundred."""
+        if ability == "outside":
+            count = min(count, len(held_out_questions()))
+        lots = [range(start, min(start + LOT, count)) for start in range(0, count, LOT)]
+        arguments = [(model, ability, lot, shuffled) for lot in lots]
+        return sum(self._pool.starmap(_score_lot, arguments, chunksize=1), Score())
+
+
+def copies(source: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The checkpoint itself, and what the converter makes of it by each recipe."""
+    yield "fp32", source
+    for recipe, bits in RECIPES:
+        name = f"{recipe}, {bits} bits"
+        convert(source, folder / name, recipe, bits)
+        yield name, folder / name
+
+
+def print_table(
+    judges: Judges, columns: dict[str, tuple[Path, int, bool]], abilities: list[str]
+) -> None:
+    """`columns`: model, number of cases, and whether pixels are shuffled, by title."""
+    print("| ability | bar | " + " | ".join(columns) + " |")
+    print("|---|---|" + "---|" * len(columns))
+    totals: dict[str, Score] = {}
+    for ability in abilities:
+        shares = []
+        for title, (model, count, shuffled) in columns.items():
+            if shuffled and ability in BLIND:
+                shares.append("")
+                continue
+            scored = judges.score(model, ability, count, shuffled)
+            shares.append(f"{100 * scored.accuracy:.1f} %")
+            if ability != "outside" and not shuffled:
+                totals[title] = totals.get(title, Score()) + scored
+        print(f"| {ability} | {100 * BARS[ability]:.0f} % | {' | '.join(shares)} |", flush=True)
+    for name, bar, top, bottom in (
+        ("waved off", f"<= {100 * WAVED_OFF_BAR:.0f} %", "waved_off", "asked"),
+        ("first drafts accepted", f"{100 * DRAFTS_BAR:.0f} %", "accepted", "drafted"),
+    ):
+        shares = []
+        for title in columns:
+            total = totals.get(title)
+            below = getattr(total, bottom) if total else 0
+            shares.append(f"{100 * getattr(total, top) / below:.1f} %" if below else "")
+        print(f"| {name} | {bar} | {' | '.join(shares)} |", flush=True)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("model", type=Path)
     parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--abilities", nargs="*", default=list(BARS))
     parser.add_argument("--shuffled", action="store_true")
+    parser.add_argument("--recipes", type=Path, help="the fp32 checkpoint")
+    parser.add_argument("--recipe-scenes", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
-    engines = [Engine.load(path) for path in arguments.models]
-    columns = [str(path) for path in arguments.models] + ["shuffled pixels"] * arguments.shuffled
-    print("| ability | bar | " + " | ".join(columns) + " |")
-    print("|---|---|" + "---|" * len(columns))
-    for ability, bar in BARS.items():
-        shares = [accuracy(engine, ability, arguments.scenes) for engine in engines]
-        if arguments.shuffled and ability in SEEING:
-            scenes_shuffled = min(arguments.scenes, CONTROL_SCENES)
-            shares.append(accuracy(engines[-1], ability, scenes_shuffled, shuffled=True))
-        figures = " | ".join(f"{100 * share:.1f} %" for share in shares)
-        print(f"| {ability} | {100 * bar:.0f} % | {figures} |", flush=True)
+    columns = {str(arguments.model): (arguments.model, arguments.scenes, False)}
+    if arguments.shuffled:
+        columns["shuffled pixels"] = (arguments.model, CONTROL_SCENES, True)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.recipes:
+            for title, copy in copies(arguments.recipes, Path(folder)):
+                columns[title] = (copy, arguments.recipe_scenes, False)
+        print_table(Judges(arguments.jobs), columns, arguments.abilities)
 
 
 if __name__ == "__main__":

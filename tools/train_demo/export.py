@@ -28,14 +28,19 @@ LABEL = {"name": "Demo model", "note": "coloured shapes only"}
 
 
 def export(run: Path, destination: Path) -> None:
-    """Writes `destination` from the last state of `run`."""
+    """Writes `destination` from the last state of `run`, with the draft head if there is one."""
     state = torch.load(run / "last.pt", weights_only=True)["model"]
+    head = run / "draft_head.pt"
+    if head.exists():
+        state |= torch.load(head, weights_only=True)
     destination.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
     save_file(tensors, destination / "model.safetensors", metadata={"format": "pt"})
     config = build_config().to_dict()
     config["architectures"] = ["Qwen3_5ForConditionalGeneration"]
     config["fireside"] = LABEL
+    config["text_config"]["mtp_num_hidden_layers"] = int(head.exists())
+    config["text_config"]["mtp_use_dedicated_embeddings"] = False
     for noise in ("transformers_version", "_name_or_path", "dtype"):
         config.pop(noise, None)
     (destination / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -5,6 +5,9 @@ of a batch share one grid here, so `look` and `reply_loss` call the same modules
 arrays; `check_against_reference` proves that the result is the same.
 """
 
+from dataclasses import dataclass
+from unittest import mock
+
 import torch
 import torch.nn.functional as F  # noqa: N812 (its customary name)
 from tokenizers import Tokenizer
@@ -12,8 +15,10 @@ from torch import Tensor, nn
 from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 from transformers.models.qwen3_5 import modeling_qwen3_5 as reference
 
-from tools.train_demo.batches import CELL_CLASSES, Batch, Pixels
+from tools.train_demo.batches import Batch
+from tools.train_demo.delta_rule import chunk_gated_delta_rule
 from tools.train_demo.dialogue import NO_LABEL
+from tools.train_demo.sources import CELL_CLASSES, PATCH_CLASSES, Pixels
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 VOCABULARY_ROWS = 1280
@@ -64,7 +69,7 @@ def build_config() -> Qwen3_5Config:
             },
         },
         vision_config={
-            "depth": 4,
+            "depth": 6,
             "hidden_size": 128,
             "intermediate_size": 384,
             "num_heads": 4,
@@ -79,22 +84,54 @@ def build_config() -> Qwen3_5Config:
     )
 
 
-class CellProbe(nn.Module):
-    """Reads the truth about its cell off each vision token; trains the tower, never exported."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the vision tower makes of pictures or frame groups.
 
-    def __init__(self, width: int) -> None:
+    Shapes: features [N * P / 4, hidden], the tokens; patches [N * P, vision hidden], before they
+    are merged.
+    """
+
+    features: Tensor
+    patches: Tensor
+    pixels: Pixels
+
+
+class CellProbe(nn.Module):
+    """Reads the truth about its cell off each vision token; trains the tower, never exported.
+
+    What is known of patches is read off the patches as well: it is learnt sooner there.
+    """
+
+    def __init__(self, width: int, patch_width: int) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(width, classes) for name, classes in CELL_CLASSES.items()}
+        sizes = CELL_CLASSES | {name: 4 * classes for name, classes in PATCH_CLASSES.items()}
+        self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+        self.patch_heads = nn.ModuleDict(
+            {name: nn.Linear(patch_width, size) for name, size in PATCH_CLASSES.items()}
         )
 
-    def loss(self, features: Tensor, pixels: Pixels) -> Tensor:
-        """Sum over what is known of the mean cross-entropy. Shapes: features [N * cells, width]."""
-        losses = [
-            F.cross_entropy(self.heads[name](features), torch.from_numpy(truth).reshape(-1))
-            for name, truth in pixels.cells.items()
-        ]
-        return torch.stack(losses).sum()
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        """The mean cross-entropy of each thing known."""
+        losses = {}
+        for name, truth in seen.pixels.cells.items():
+            classes = torch.from_numpy(truth).reshape(-1)
+            weights = _patch_weights(name)
+            guessed = self.heads[name](seen.features).reshape(len(classes), -1)
+            losses[name] = F.cross_entropy(guessed, classes, weights)
+            if name in PATCH_CLASSES:
+                guessed = self.patch_heads[name](seen.patches)
+                losses[f"{name} of patches"] = F.cross_entropy(guessed, classes, weights)
+        return losses
+
+
+def _patch_weights(name: str) -> Tensor | None:
+    """What each class counts: most patches of print are blank, which is soon learnt."""
+    if name not in PATCH_CLASSES:
+        return None
+    weights = torch.ones(PATCH_CLASSES[name])
+    weights[0] = 0.1
+    return weights
 
 
 def build_model(seed: int) -> tuple[Qwen3_5ForConditionalGeneration, CellProbe]:
@@ -102,11 +139,13 @@ def build_model(seed: int) -> tuple[Qwen3_5ForConditionalGeneration, CellProbe]:
     torch.manual_seed(seed)
     config = build_config()
     model = Qwen3_5ForConditionalGeneration._from_config(config, attn_implementation="sdpa")
-    return model.float().train(), CellProbe(config.text_config.hidden_size)
+    return model.float().train(), CellProbe(
+        config.text_config.hidden_size, config.vision_config.hidden_size
+    )
 
 
-def vision_features(model: Qwen3_5ForConditionalGeneration, pixels: Pixels) -> Tensor:
-    """Tokens of all pictures or frame groups, [N * P / 4, hidden]."""
+def vision_features(model: Qwen3_5ForConditionalGeneration, pixels: Pixels) -> Seen:
+    """All pictures or frame groups."""
     tower = model.model.visual
     patches = torch.from_numpy(pixels.patches)
     count, size, _ = patches.shape
@@ -122,27 +161,33 @@ def vision_features(model: Qwen3_5ForConditionalGeneration, pixels: Pixels) -> T
     position_ids = reference.get_vision_position_ids(
         grid, tower.config.spatial_merge_size, kwargs={}
     )
-    hidden = tower.patch_embed(patches.reshape(count * size, -1)).reshape(count, size, -1)
+    # A convolution over patches that do not overlap is a matrix product.
+    weight, bias = tower.patch_embed.proj.weight.flatten(1), tower.patch_embed.proj.bias
+    hidden = F.linear(patches, weight, bias)
     hidden = hidden + (tower.pos_embed(indices) * weights[:, :, None]).sum(1)
     cos, sin = tower.rotary_pos_emb(hidden[0], position_ids)
     for block in tower.blocks:
         hidden = hidden + _vision_attention(block.attn, block.norm1(hidden), cos, sin)
         hidden = hidden + block.mlp(block.norm2(hidden))
-    return tower.merger(hidden.reshape(count * size, -1))
+    hidden = hidden.reshape(count * size, -1)
+    return Seen(tower.merger(hidden).float(), hidden.float(), pixels)
 
 
 def _vision_attention(attention: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     count, size, width = x.shape
     qkv = attention.qkv(x).reshape(count, size, 3, attention.num_heads, -1).permute(2, 0, 1, 3, 4)
     query, key = reference.apply_rotary_pos_emb_vision(qkv[0], qkv[1], cos, sin)
-    out = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (query, key, qkv[2])))
+    # Written out: over so few patches torch's own attention takes several times as long.
+    query, key, value = (t.transpose(1, 2) for t in (query, key, qkv[2]))
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    out = scores.float().softmax(-1).to(value.dtype) @ value
     return attention.proj(out.transpose(1, 2).reshape(count, size, width))
 
 
-def look(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> list[tuple[Tensor, Pixels]]:
-    """The vision features of the batch's pictures, and those of its clips."""
+def look(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> list[Seen]:
+    """What is seen of the batch's pictures, and of its clips."""
     media = [pixels for pixels in (batch.pictures, batch.clips) if pixels is not None]
-    return [(vision_features(model, pixels).float(), pixels) for pixels in media]
+    return [vision_features(model, pixels) for pixels in media]
 
 
 def token_weights() -> Tensor:
@@ -157,23 +202,36 @@ def token_weights() -> Tensor:
 def reply_loss(
     model: Qwen3_5ForConditionalGeneration,
     batch: Batch,
-    seen: list[tuple[Tensor, Pixels]],
+    seen: list[Seen],
     weights: Tensor | None = None,
 ) -> Tensor:
     """Mean loss over the learned tokens, weighted by token, given what was seen."""
-    input_ids = torch.from_numpy(batch.input_ids)
-    embeddings = model.model.language_model.embed_tokens(input_ids)
-    for features, pixels in seen:
-        is_picture = pixels is batch.pictures
-        pad = model.config.image_token_id if is_picture else model.config.video_token_id
-        embeddings = embeddings.masked_scatter((input_ids == pad)[..., None], features)
-    hidden = model.model.language_model(
-        inputs_embeds=embeddings, position_ids=torch.from_numpy(batch.positions), use_cache=False
-    ).last_hidden_state
+    _, hidden = hidden_states(model, batch, seen)
     targets = torch.from_numpy(batch.labels)[:, 1:]
     learned = targets != NO_LABEL
     logits = model.lm_head(hidden[:, :-1][learned])
     return F.cross_entropy(logits.float(), targets[learned], weights)
+
+
+def hidden_states(
+    model: Qwen3_5ForConditionalGeneration, batch: Batch, seen: list[Seen]
+) -> tuple[Tensor, Tensor]:
+    """Embeddings with what was seen in its place, and hidden states after the final norm.
+
+    Shapes: both [B, T, hidden].
+    """
+    input_ids = torch.from_numpy(batch.input_ids)
+    embeddings = model.model.language_model.embed_tokens(input_ids)
+    for media in seen:
+        is_picture = media.pixels is batch.pictures
+        pad = model.config.image_token_id if is_picture else model.config.video_token_id
+        embeddings = embeddings.masked_scatter((input_ids == pad)[..., None], media.features)
+    positions = torch.from_numpy(batch.positions)
+    with mock.patch.object(reference, "torch_chunk_gated_delta_rule", chunk_gated_delta_rule):
+        out = model.model.language_model(
+            inputs_embeds=embeddings, position_ids=positions, use_cache=False
+        )
+    return embeddings, out.last_hidden_state
 
 
 @torch.no_grad()
@@ -235,9 +293,14 @@ def simulate_quantisation(model: Qwen3_5ForConditionalGeneration) -> None:
 
 def plain_state(model: Qwen3_5ForConditionalGeneration) -> dict[str, Tensor]:
     """The state dict under checkpoint names, whether or not quantisation is simulated."""
-    state = {}
-    for name, tensor in model.state_dict().items():
-        plain = name.replace("parametrizations.weight.original", "weight")
-        state[plain] = tensor
+    state = plain_names(model)
     state.pop("lm_head.weight", None)
     return state
+
+
+def plain_names(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a module without a trace of parametrisations."""
+    return {
+        name.replace("parametrizations.weight.original", "weight"): tensor
+        for name, tensor in module.state_dict().items()
+    }

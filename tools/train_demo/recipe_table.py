@@ -30,9 +30,14 @@ from mlx_model.compare import Differences, differences, log_probabilities
 from mlx_model.convert import convert
 from mlx_model.tensor_files import find_tensors
 from mlx_model.weight_sizes import WeightGroup, bits_a_weight, size_bytes, weight_groups
-from tools.train_demo.evaluate import ABILITIES, Case, cases
+from tools.train_demo.cases import Case, cases
 
 RECIPES = (("uniform", 8), ("mixed", 4), ("uniform", 4))
+# Those that ask about one picture or clip at most, and offer no tools.
+ABILITIES = (
+    *("colour", "count", "presence", "list", "direction", "recall", "small talk", "word", "page"),
+    *("box", "point", "happenings"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def print_table(processor: Processor, source: Path, scenes: int, folder: Path) -
     questions = [
         answered(processor, case)
         for ability in ABILITIES
-        for case in cases(ability, scenes, folder)
+        for case in cases(ability, range(scenes), folder)
     ]
     targets = [question.input_ids[question.start :] for question in questions]
     rows = processor.vocab_size_used

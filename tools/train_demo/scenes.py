@@ -168,6 +168,35 @@ def render_frame(clip: ClipScene, index: int) -> Image.Image:
     return render(scene_at(clip, index))
 
 
+def bounding_box(scene: Scene, shape: Shape) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a shape in fractions of the canvas."""
+    outline = [(-1.0, -1.0), (1.0, 1.0)] if shape.kind == "circle" else _corners(shape)
+    reach = shape.radius * min(scene.width, scene.height)
+    across = [x * reach / scene.width for x, _ in outline]
+    down = [y * reach / scene.height for _, y in outline]
+    return (
+        max(0.0, shape.x + min(across)),
+        max(0.0, shape.y + min(down)),
+        min(1.0, shape.x + max(across)),
+        min(1.0, shape.y + max(down)),
+    )
+
+
+def holds(scene: Scene, shape: Shape, x: float, y: float) -> bool:
+    """Whether a point, in fractions of the canvas, lies inside a shape."""
+    reach = shape.radius * min(scene.width, scene.height)
+    dx, dy = (x - shape.x) * scene.width / reach, (y - shape.y) * scene.height / reach
+    if shape.kind == "circle":
+        return math.hypot(dx, dy) <= 1
+    # Even-odd: a ray to the right crosses the outline once if it starts inside.
+    corners = _corners(shape)
+    crossings = 0
+    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+        if (ay > dy) != (by > dy) and dx < ax + (dy - ay) / (by - ay) * (bx - ax):
+            crossings += 1
+    return crossings % 2 == 1
+
+
 def _start_range(reach: float, way: float) -> tuple[float, float]:
     """Where a shape may start so that `reach` around it and the way it goes stay inside 0..1."""
     return reach - min(way, 0.0), 1.0 - reach - max(way, 0.0)
@@ -223,7 +252,7 @@ def _place_shapes(
         )
         if not clear:
             continue
-        colour, rgb = _colour_against(rng, backgrounds)
+        colour, rgb = colour_against(rng, backgrounds)
         kind = rng.choice(SHAPES)
         if any(s.kind == kind and s.colour == colour for s in shapes):
             continue
@@ -234,7 +263,8 @@ def _place_shapes(
     return None
 
 
-def _colour_against(rng: random.Random, backgrounds: tuple[Rgb, Rgb]) -> tuple[str, Rgb]:
+def colour_against(rng: random.Random, backgrounds: tuple[Rgb, Rgb]) -> tuple[str, Rgb]:
+    """A colour that stands out from the ground, by name and value."""
     while True:
         colour = rng.choice(tuple(COLOURS))
         rgb = tuple(rng.randint(low, high) for low, high in COLOURS[colour])

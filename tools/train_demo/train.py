@@ -1,19 +1,23 @@
 """Trains the demo model; resumable, and the same batches for the same seed.
 
-    python -m tools.train_demo.train --out build/train_demo --steps 8200
+    python -m tools.train_demo.train --out build/train_demo --start-from assets/demo_model
 
-The run folder keeps `last.pt` (everything needed to go on) and `log.jsonl`. Started again with
-the same folder it resumes; a different `--steps` moves the end of the schedule.
+First the vision tower alone learns to see, by the probe; then everything learns to answer. The run
+folder keeps `last.pt` (everything needed to go on) and `log.jsonl`. Started again with the same
+folder it resumes; a different `--steps` moves the end of the schedule.
 """
 
 import argparse
-import dataclasses
 import json
 import math
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed
+import torch.multiprocessing
 
 from tools.train_demo import batches
 from tools.train_demo.model import (
@@ -25,157 +29,219 @@ from tools.train_demo.model import (
     simulate_quantisation,
     token_weights,
 )
+from tools.train_demo.start import start_from
 
-PEAK_RATE, WARM_UP = 1.5e-3, 150
-# Steps that train the vision tower alone, by the probe: eight times as many pictures a second.
-# After them every second step goes on with that.
-LOOKING_ONLY = range(2000, 4400)
-# Steps most of which ask nothing but "is there a ...?".
-DRILLS = range(6800, 7400)
+PEAK_RATE, WARM_UP = 1.5e-3, 100
 
 
-def stage_of(step: int) -> batches.Stage:
-    """The curriculum: one shape at first, four in the end; then thoughts, and more to see; at last
-    more of what is learnt most slowly."""
-    stage = batches.Stage(
-        most_shapes=1 + sum(step >= start for start in (300, 600, 900)),
-        thinking_share=0.15 if step >= 1600 else 0.0,
-        mixed=step >= 1600,
-        looking_only=step in LOOKING_ONLY or (step >= LOOKING_ONLY.stop and step % 2 == 1),
-    )
-    if step < 5000:
-        return stage
-    stage = dataclasses.replace(
-        stage, batch_bounds=(0.22, 0.65, 0.93), question_bounds=(0.18, 0.28, 0.66, 0.96)
-    )
-    if step not in DRILLS:
-        return stage
-    # What is plainly not there comes before what is there in one half.
-    level = 3 * (step - DRILLS.start) // len(DRILLS)
-    return dataclasses.replace(
-        stage,
-        looking_only=False,
-        drill_shapes=(1, 2, 4)[level],
-        half_right=(0.2, 0.5, 0.8)[level],
-    )
-
-
-def learning_rate(step: int, steps: int) -> float:
-    """Warm-up and a plateau; a cosine over the steps of looking; the same over what follows."""
-    if step < LOOKING_ONLY.start:
-        return PEAK_RATE * min(1.0, (step + 1) / WARM_UP)
-    phase = LOOKING_ONLY if step in LOOKING_ONLY else range(LOOKING_ONLY.stop, steps)
-    passed = (step - phase.start) / len(phase)
-    warm = min(1.0, (step - phase.start + 1) / WARM_UP)
+def learning_rate(step: int, looking: int, steps: int) -> float:
+    """Warm-up and a cosine for each of the two phases."""
+    start, stop = (0, looking) if step < looking else (looking, steps)
+    passed = (step - start) / (stop - start)
+    warm = min(1.0, (step - start + 1) / WARM_UP)
     return PEAK_RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * passed)))
 
 
-def make_optimizer(model: torch.nn.Module, probe: torch.nn.Module) -> torch.optim.Optimizer:
-    """AdamW with weight decay on matrices only."""
-    parameters = [*model.parameters(), *probe.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.02},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.97), fused=True)
+class Optimizer:
+    """Muon for the matrices inside the layers, AdamW for everything else.
+
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
+    """
+
+    def __init__(self, model: torch.nn.Module, probe: torch.nn.Module) -> None:
+        inner, outer, flat = [], [], []
+        for name, parameter in model.named_parameters():
+            if parameter.ndim < 2:
+                flat.append(parameter)
+            elif parameter.ndim == 2 and (".layers." in name or ".blocks." in name):
+                inner.append(parameter)
+            else:
+                outer.append(parameter)
+        outer += [p for p in probe.parameters() if p.ndim >= 2]
+        flat += [p for p in probe.parameters() if p.ndim < 2]
+        groups = [{"params": outer, "weight_decay": 0.02}, {"params": flat, "weight_decay": 0.0}]
+        self._parts = (
+            torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.97), fused=True),
+            torch.optim.Muon(
+                inner, lr=PEAK_RATE, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+            ),
+        )
+
+    def step(self, rate: float) -> None:
+        """One step at a learning rate, after which no gradients are left."""
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> list[dict[str, Any]]:
+        """What is needed to go on."""
+        return [part.state_dict() for part in self._parts]
+
+    def load(self, states: list[dict[str, Any]]) -> None:
+        """Goes on from what `state` gave."""
+        for part, state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """Runs from the last checkpoint to `arguments.steps`."""
-    torch.set_num_threads(arguments.threads)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    model, probe = build_model(arguments.seed)
-    checkpoint, start, quantised = arguments.out / "last.pt", 0, False
-    saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
-    left = arguments.steps - LOOKING_ONLY.stop
-    quantise_from = LOOKING_ONLY.stop + int(left * arguments.quantise_after)
-    exact_from = LOOKING_ONLY.stop + int(left * arguments.exact_after)
-    if saved:
-        start = saved["step"]
-        model.load_state_dict(saved["model"], strict=False)
-        probe.load_state_dict(saved["probe"])
-    else:
-        batch = batches.draw_batch(arguments.seed, 10**9, 4, stage_of(0))
-        difference = check_against_reference(model, batch)
+class Run:
+    """One of the processes that train together, each on its part of every batch."""
+
+    def __init__(self, arguments: argparse.Namespace, part: int) -> None:
+        self._arguments, self._part = arguments, part
+        self._model, self._probe = build_model(arguments.seed)
+        self._checkpoint = arguments.out / "last.pt"
+        self._start, self._quantised = 0, False
+        left = arguments.steps - arguments.looking
+        self._quantise_from = arguments.looking + int(left * arguments.quantise_after)
+        self._exact_from = arguments.looking + int(left * arguments.exact_after)
+        saved = torch.load(self._checkpoint) if self._checkpoint.exists() else None
+        if saved:
+            self._start = saved["step"]
+            self._model.load_state_dict(saved["model"], strict=False)
+            self._probe.load_state_dict(saved["probe"])
+        elif arguments.start_from:
+            start_from(self._model, arguments.start_from)
+        self._quantise(self._start)
+        self._optimizer = Optimizer(self._model, self._probe)
+        if saved:
+            self._optimizer.load(saved["optimizer"])
+        self._weights = token_weights()
+        self._log = Log(arguments.out / "log.jsonl")
+
+    def train(self) -> None:
+        """Goes on to the last step."""
+        arguments = self._arguments
+        if self._part == 0 and self._start == 0:
+            self._check()
+        steps = range(self._start, arguments.steps)
+        source = batches.stream(arguments.seed, steps, arguments.looking, self._part)
+        for step, batch in zip(steps, source, strict=True):
+            self._quantise(step)
+            self._loss(batch, step).backward()
+            self._share_gradients()
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+            self._optimizer.step(learning_rate(step, arguments.looking, arguments.steps))
+            if self._part:
+                continue
+            if (step + 1) % 25 == 0:
+                self._log.write(step + 1)
+            if (step + 1) % 200 == 0 or step + 1 == arguments.steps:
+                self._save(step + 1)
+
+    def _check(self) -> None:
+        batch = batches.reference_batch(self._arguments.seed)
+        difference = check_against_reference(self._model, batch)
         if difference > 1e-4:
             raise SystemExit(f"the batched forward differs from transformers by {difference:.1e}")
-    if start >= quantise_from:
-        simulate_quantisation(model)
-        quantised = True
-    weights = token_weights()
-    optimizer = make_optimizer(model, probe)
-    if saved:
-        optimizer.load_state_dict(saved["optimizer"])
-    stages = [stage_of(step) for step in range(arguments.steps)]
-    began, samples, running = time.perf_counter(), 0, {}
-    source = batches.stream(arguments.seed, start, arguments.steps, arguments.batch, stages)
-    for step, batch in enumerate(source, start):
-        if step >= quantise_from and not quantised:
-            # The rounded model keeps its optimizer: the parameters stay the same tensors.
-            simulate_quantisation(model)
-            quantised = True
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, arguments.steps)
+
+    def _quantise(self, step: int) -> None:
+        # The rounded model keeps its optimizer: the parameters stay the same tensors.
+        if step >= self._quantise_from and not self._quantised:
+            simulate_quantisation(self._model)
+            self._quantised = True
+
+    def _loss(self, batch: batches.Batch, step: int) -> torch.Tensor:
         # bfloat16 halves the time of a step; the end of the run is as exact as what follows it.
-        with torch.autocast("cpu", torch.bfloat16, enabled=step < exact_from):
-            seen = look(model, batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=step < self._exact_from):
+            seen = look(self._model, batch)
             total = torch.zeros(())
             if batch.input_ids is not None:
-                total = reply_loss(model, batch, seen, weights)
-                _average(running, batch.kind, float(total))
-        for features, pixels in seen:
-            cells = probe.loss(features, pixels)
-            total = total + arguments.probe_weight * cells
-            _average(running, f"{batch.kind} cells", float(cells))
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        samples += arguments.batch
-        if (step + 1) % 25 == 0:
-            rate = samples / (time.perf_counter() - began)
-            line = {
-                "step": step + 1,
-                "samples_per_s": round(rate, 1),
-                "shapes": stages[step].most_shapes,
-            }
-            line |= {name: round(value, 4) for name, value in running.items()}
-            with (arguments.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-        if (step + 1) % 200 == 0 or step + 1 == arguments.steps:
-            _save(checkpoint, step + 1, model, probe, optimizer)
+                total = reply_loss(self._model, batch, seen, self._weights)
+                self._log.note(batch.kind, total.item())
+        for media in seen:
+            for name, loss in self._probe.losses(media).items():
+                total = total + self._arguments.probe_weight * loss
+                self._log.note(f"cells: {name}", loss.item())
+        return total
+
+    def _share_gradients(self) -> None:
+        """The mean over all processes, in place."""
+        if self._arguments.processes == 1:
+            return
+        parameters = [*self._model.parameters(), *self._probe.parameters()]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([p.grad.reshape(-1) for p in parameters])
+        torch.distributed.all_reduce(flat)
+        flat /= self._arguments.processes
+        sizes = [p.numel() for p in parameters]
+        for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
+            parameter.grad.copy_(gradient.view_as(parameter))
+
+    def _save(self, step: int) -> None:
+        state = {
+            "step": step,
+            "model": plain_state(self._model),
+            "probe": self._probe.state_dict(),
+            "optimizer": self._optimizer.state(),
+        }
+        torch.save(state, self._checkpoint.with_suffix(".new"))
+        self._checkpoint.with_suffix(".new").replace(self._checkpoint)
 
 
-def _average(running: dict[str, float], name: str, value: float) -> None:
-    running[name] = 0.95 * running.get(name, value) + 0.05 * value
+def work(part: int, arguments: argparse.Namespace, meeting_point: str) -> None:
+    """One process of a run, from its start to its end."""
+    torch.set_num_threads(arguments.threads)
+    if arguments.processes > 1:
+        torch.distributed.init_process_group(
+            "gloo",
+            init_method=f"file://{meeting_point}",
+            rank=part,
+            world_size=arguments.processes,
+        )
+    Run(arguments, part).train()
 
 
-def _save(path: Path, step: int, model: torch.nn.Module, probe: torch.nn.Module, optimizer) -> None:
-    state = {
-        "step": step,
-        "model": plain_state(model),
-        "probe": probe.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    torch.save(state, path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
+class Log:
+    """Running means of the losses, a line every now and then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._means: dict[str, float] = {}
+        self._began, self._steps = time.perf_counter(), 0
+
+    def note(self, name: str, value: float) -> None:
+        """Takes in one more loss."""
+        self._means[name] = 0.9 * self._means.get(name, value) + 0.1 * value
+
+    def write(self, step: int) -> None:
+        """Appends a line."""
+        now = time.perf_counter()
+        line: dict[str, float] = {"step": step, "seconds": round(now - self._began, 1)}
+        line |= {name: round(value, 4) for name, value in sorted(self._means.items())}
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/train_demo"))
-    parser.add_argument("--steps", type=int, default=8200)
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start-from", type=Path, help="a checkpoint to go on from")
+    parser.add_argument("--looking", type=int, default=3600, help="steps of the first phase")
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--probe-weight", type=float, default=0.3)
     parser.add_argument(
         "--quantise-after", type=float, default=0.75, help="share of the last phase"
     )
-    parser.add_argument("--exact-after", type=float, default=0.96, help="share of the last phase")
+    parser.add_argument("--exact-after", type=float, default=0.97, help="share of the last phase")
     return parser.parse_args()
 
 
+def main() -> None:
+    """Starts all processes."""
+    arguments = parse_arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        meeting_point = str(Path(folder) / "meeting_point")
+        torch.multiprocessing.spawn(work, (arguments, meeting_point), arguments.processes)
+
+
 if __name__ == "__main__":
-    train(parse_arguments())
+    main()

@@ -57,8 +57,7 @@ def load_model(
     for name, array in dict(tree_flatten(model.parameters())).items():
         if cancel is not None and cancel.is_set():
             raise LoadCancelledError
-        first = sources[name].tensors[0]
-        check_values(array, first, tensors[first].file)
+        check_parameter(array, sources[name], tensors)
     return model
 
 
@@ -83,6 +82,17 @@ def check_values(array: mx.array, name: str, file: Path) -> None:
             f"The weights file {file} is damaged: {name} holds values that are no finite numbers. "
             "Download the model again."
         )
+
+
+def check_parameter(array: mx.array, source: Source, tensors: Mapping[str, TensorInfo]) -> None:
+    """The same for a parameter, which experts may be stacked into; names the one at fault."""
+    first, *others = source.tensors
+    try:
+        check_values(array, first, tensors[first].file)
+    except CheckpointError:
+        for place, name in enumerate(source.tensors if others else ()):
+            check_values(array[place], name, tensors[name].file)
+        raise
 
 
 def is_finite(array: mx.array) -> bool:
@@ -130,9 +140,11 @@ def _check(
     expected = dict(tree_flatten(model.parameters()))
     missing = {name for name in expected if name not in sources}
     extra, misshapen, mistyped = set[str](), set[str](), set[str]()
+    at_fault: set[Path] = set()
     for name, source in sources.items():
         absent = source.missing(tensors)
         missing.update(absent)
+        known = len(extra) + len(misshapen) + len(mistyped)
         if name not in expected:
             extra.update(tensor for tensor in source.tensors if tensor in tensors)
         elif not absent:
@@ -143,6 +155,8 @@ def _check(
             packed = expected[name].dtype == mx.uint32
             if any((tensors[tensor].dtype == "U32") != packed for tensor in source.tensors):
                 mistyped.add(first)
+        if len(extra) + len(misshapen) + len(mistyped) > known:
+            at_fault.update(tensors[tensor].file for tensor in source.tensors if tensor in tensors)
     faults = [
         f"{what}: {listed(sorted(found))}"
         for what, found in (
@@ -154,7 +168,8 @@ def _check(
         if found
     ]
     if faults:
-        files = {info.file for info in tensors.values()}
+        # What is missing may have been in any of them.
+        files = {info.file for info in tensors.values()} if missing else at_fault
         place = files.pop() if len(files) == 1 else folder
         raise CheckpointError(
             f"The weights in {place} are not those that config.json describes "

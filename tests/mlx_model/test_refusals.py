@@ -19,6 +19,7 @@ from mlx_model.processor import load_processor
 from mlx_model.tensor_files import INDEX_NAME
 from mlx_model.weights import is_finite, load_model
 from tests.mlx_model.goldens import GOLDENS, Checkpoint, copy_checkpoint
+from tests.mlx_model.test_layouts import one_by_one
 
 DEMO_MODEL = Path(__file__).parents[2] / "assets" / "demo_model"
 NORM = "model.language_model.layers.1.input_layernorm.weight"
@@ -203,6 +204,18 @@ def test_a_value_that_is_no_finite_number(
     sentence = refusal(tmp_path)
     assert str(file) in sentence
     assert name in sentence
+
+
+def test_of_many_experts_the_one_that_is_no_number_is_named(tmp_path: Path) -> None:
+    checkpoint = copy_checkpoint("mixture_untied", tmp_path)
+    tensors = one_by_one(checkpoint.tensors)
+    wrong = "model.language_model.layers.1.mlp.experts.3.up_proj.weight"
+    tensors[wrong][1, 2] = np.nan
+    alone = {wrong: tensors.pop(wrong)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    save_file(alone, tmp_path / "model-other.safetensors")
+    sentence = refusal(tmp_path)
+    assert f"{tmp_path / 'model-other.safetensors'} is damaged: {wrong} holds" in sentence
 
 
 def test_scales_of_packed_matrices_are_looked_at_as_well(tmp_path: Path) -> None:

@@ -55,6 +55,35 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(checkpoint: Checkpoint) ->
     assert f"{Q_PROJ} is [511, 64], not [512, 64]" in str(caught.value)
 
 
+def in_shards(checkpoint: Checkpoint) -> dict[str, str]:
+    """Spread the tensors over three files; returns which is where."""
+    (checkpoint.folder / "model.safetensors").unlink()
+    places: dict[str, str] = {}
+    for number in range(3):
+        part = dict(list(checkpoint.tensors.items())[number::3])
+        file = f"model-{number + 1:05d}-of-00003.safetensors"
+        save_file(part, checkpoint.folder / file)
+        places |= dict.fromkeys(part, file)
+    return places
+
+
+def test_of_several_files_the_one_at_fault_is_named(checkpoint: Checkpoint) -> None:
+    checkpoint.tensors[Q_PROJ] = checkpoint.tensors[Q_PROJ][:-1].copy()
+    places = in_shards(checkpoint)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(checkpoint.folder)
+    assert f"{checkpoint.folder / places[Q_PROJ]} are not those" in str(caught.value)
+
+
+def test_a_tensor_that_is_missing_may_have_been_in_any_file(checkpoint: Checkpoint) -> None:
+    checkpoint.tensors[Q_PROJ] = checkpoint.tensors[Q_PROJ][:-1].copy()
+    del checkpoint.tensors[NORM]
+    in_shards(checkpoint)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(checkpoint.folder)
+    assert f"The weights in {checkpoint.folder} are not those" in str(caught.value)
+
+
 def test_a_long_list_of_names_is_cut(checkpoint: Checkpoint) -> None:
     checkpoint.tensors = {k: v for k, v in checkpoint.tensors.items() if "visual" not in k}
     with pytest.raises(CheckpointError, match=r"and \d+ more"):

@@ -33,6 +33,8 @@ _UNREADABLE = (
     RecursionError,
     struct.error,
 )
+# What git leaves in the place of a large file that it has not fetched.
+_PLACEHOLDER = b"version https://git-lfs"
 _SHARD = re.compile(r"-(\d{1,5})-of-(\d{1,5})\.safetensors$")
 
 
@@ -73,6 +75,13 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
     """
     try:
         with file.open("rb") as stream:
+            start = stream.read(len(_PLACEHOLDER))
+            if start == _PLACEHOLDER:
+                raise IncompleteError(
+                    f"The weights file {file} is only git's placeholder for the real one. Fetch "
+                    "that with `git lfs pull`, or download the model again."
+                )
+            stream.seek(0)
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > _HEADER_LIMIT_BYTES:
                 raise ValueError("the header is too long")

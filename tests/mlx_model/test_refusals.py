@@ -182,6 +182,15 @@ def test_a_shard_that_is_not_there_without_an_index(tmp_path: Path) -> None:
     assert "model-00002-of-00003.safetensors not there" in refusal(checkpoint.folder)
 
 
+def test_a_clone_without_its_large_files(checkpoint: Checkpoint) -> None:
+    file = checkpoint.folder / "model.safetensors"
+    oid = "sha256:" + 64 * "0"
+    file.write_text(f"version https://git-lfs.github.com/spec/v1\noid {oid}\nsize 9\n", "utf-8")
+    sentence = refusal(checkpoint.folder)
+    assert str(file) in sentence
+    assert "`git lfs pull`" in sentence
+
+
 def test_two_files_with_the_same_tensors(tmp_path: Path) -> None:
     checkpoint = copy_checkpoint("untied", tmp_path)
     save_file({NORM: checkpoint.tensors[NORM]}, tmp_path / "model-again.safetensors")

@@ -80,16 +80,21 @@ class Hub:
 
 
 def download_repository(
-    repository: str, hub: Hub, stop: threading.Event, extra_bytes: int = 0
+    repository: str,
+    hub: Hub,
+    stop: threading.Event,
+    extra_bytes: int = 0,
+    otherwise: str = "choose a smaller model",
 ) -> Iterator[DownloadEvent]:
     """Get `repository`, or the rest of it; the last event has the folder.
 
-    `extra_bytes` is what will be needed on the same disk afterwards. `stop` may be set from any
-    thread and is looked at with every piece; what has arrived stays for the next time. Raises
-    FiresideError: a sentence that says what to do.
+    `extra_bytes` is what will be needed on the same disk afterwards, `otherwise` what to do where
+    the disk has too little room. `stop` may be set from any thread and is looked at with every
+    piece; what has arrived stays for the next time. Raises FiresideError: a sentence that says what
+    to do.
     """
     try:
-        errand = _Errand(repository, hub, stop, extra_bytes)
+        errand = _Errand(repository, hub, stop, _Room(extra_bytes, otherwise))
     except HFValidationError as error:
         raise DownloadError(
             f"{repository} is no name of a model on the hub. It has two parts, as in "
@@ -124,15 +129,23 @@ def discard_download(repository: str, hub: Hub) -> int:
     return hub.cache_of(repository).discard_unnamed()
 
 
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What is needed on the disk beside the download, and what to do where it has too little."""
+
+    extra_bytes: int
+    otherwise: str
+
+
 class _Errand:
     """One download. Its generators give events; what they return is for the next step."""
 
-    def __init__(self, repository: str, hub: Hub, stop: threading.Event, extra_bytes: int) -> None:
+    def __init__(self, repository: str, hub: Hub, stop: threading.Event, room: _Room) -> None:
         self.cache = hub.cache_of(repository)
         self._repository = repository
         self._hub = hub
         self._stop = stop
-        self._extra_bytes = extra_bytes
+        self._room = room
         self._speed = TransferSpeed()
         self._told_s = -_EVENT_EVERY_S
         # Until the index is read, nobody knows how much there is to come.
@@ -266,12 +279,12 @@ class _Errand:
             raise StoppedError
 
     def _check_space(self) -> None:
-        needed, free = self.missing_bytes + self._extra_bytes, self.cache.free_bytes()
+        needed, free = self.missing_bytes + self._room.extra_bytes, self.cache.free_bytes()
         if free < needed:
             raise DownloadError(
                 f"{self._repository} needs {size_text(needed)} more, and the disk with "
                 f"{self.cache.root} has {size_text(free)} free. Free {size_text(needed - free)}, "
-                "or choose a smaller model."
+                f"or {self._room.otherwise}."
             )
 
     def _content(self, file: HubFile) -> bytes:

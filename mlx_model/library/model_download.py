@@ -38,7 +38,9 @@ def get_model(
         return
     downloaded: Path | None = None
     room = _room_beside(model, hub, target)
-    for event in download_repository(model.raw_repository, hub, stop, extra_bytes=room):
+    for event in download_repository(
+        model.raw_repository, hub, stop, extra_bytes=room, otherwise=_ready_instead(model)
+    ):
         if isinstance(event, DownloadFinished):
             downloaded = event.folder
         else:
@@ -76,6 +78,10 @@ def _room_beside(model: CatalogueModel, hub: Hub, target: Path) -> int:
     if free < needed:
         raise DownloadError(
             f"{model.name} at 4 bits needs {size_text(needed)}, and the disk with {own} has "
-            f"{size_text(free)} free. Free {size_text(needed - free)}, or take the ready one."
+            f"{size_text(free)} free. Free {size_text(needed - free)}, or {_ready_instead(model)}."
         )
     return 0
+
+
+def _ready_instead(model: CatalogueModel) -> str:
+    return f"take the ready-made one, which needs {size_text(model.ready.size_bytes)} in all"

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         DownloadTrouble,
     )
     from mlx_model.library.fit import Fit, check_fit
-    from mlx_model.library.found import FoundModel, find_models, look_at
+    from mlx_model.library.found import FoundModel, find_models, look_at, models_at
     from mlx_model.library.hub import Hub, discard_download, download_repository, unfinished_bytes
     from mlx_model.library.memory_needs import MemoryNeeds
     from mlx_model.library.model_download import converted_folder, get_model
@@ -127,6 +127,7 @@ _MODULE_OF = {
     "load_processor": "processor",
     "look_at": "library.found",
     "media_kind": "media",
+    "models_at": "library.found",
     "open_engine": "opening",
     "planned_frames": "media",
     "probe_image": "media",
@@ -198,6 +199,7 @@ __all__ = [
     "load_processor",
     "look_at",
     "media_kind",
+    "models_at",
     "open_engine",
     "planned_frames",
     "probe_image",

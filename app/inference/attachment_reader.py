@@ -18,6 +18,7 @@ from PySide6.QtGui import QImage
 from app.conversation.message import Attachment
 from app.inference.inspection import FileStamp, Inspection, counted, stamp_of
 from mlx_model.errors import FiresideError
+from mlx_model.library.found import models_at
 from mlx_model.media import load_image, media_kind, probe_image, probe_video, sample_video
 from mlx_model.messages import ReplySettings
 from mlx_model.processor import Processor
@@ -63,12 +64,12 @@ def inspect_file(
 
 
 def _is_about_a_model(path: Path) -> bool:
-    """Whether a path that is no medium is a model, or a part of one, of whatever kind."""
+    """Whether a path that is no medium is a model of whatever kind, part of one, or holds some."""
     names = [file.name for file in path.glob("*")] if path.is_dir() else [path.name]
     return any(
         name in ("config.json", "adapter_config.json") or name.endswith((".safetensors", ".gguf"))
         for name in names
-    )
+    ) or models_at(path) != (path,)
 
 
 def _inspect_picture(

@@ -66,6 +66,12 @@ class LibraryPlaces:
 
         return tuple(find_models(self.cache, self.own_folder, self.home, folders))
 
+    def models_at(self, folder: Path) -> tuple[Path, ...]:
+        """The folders of the models that somebody who points at `folder` may mean."""
+        from mlx_model import models_at
+
+        return models_at(folder)
+
     def arrived_bytes(self, key: str, way: str) -> int:
         """What an unfinished download has left on the disk."""
         from mlx_model import unfinished_bytes

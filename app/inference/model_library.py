@@ -42,9 +42,12 @@ TOKEN_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What looking through this machine and `folders` has brought, for the GUI thread."""
+    """What looking through this machine has brought, for the GUI thread.
 
-    folders: tuple[Path, ...]
+    `pointed` are the folders that somebody pointed at, with those of the models there.
+    """
+
+    pointed: dict[Path, tuple[Path, ...]]
     models: "tuple[FoundModel, ...]"
     arrived_bytes: dict[str, int]
 
@@ -230,7 +233,11 @@ class ModelLibrary(QObject):
             if state is not None:
                 transfer = self._transfer(key, state.way, done_bytes)
                 self.downloads.put_paused(key, state.way, transfer)
-        kept = (*self._preferences.added_folders, *self._pointed)
+        kept = {
+            folder
+            for pointed in (*self._preferences.added_folders, *self._pointed)
+            for folder in found.pointed.get(pointed, ())
+        }
         # It may have been taken off the list, or begun to be deleted, since the look began.
         self._set(
             found=tuple(
@@ -240,7 +247,7 @@ class ModelLibrary(QObject):
                 and (each.source != "folder" or each.folder in kept)
             )
         )
-        self._take_pointed(found.folders)
+        self._take_pointed(found.pointed)
         if self._refresh_again:
             self._refresh_again = False
             self.refresh()
@@ -320,9 +327,9 @@ class ModelLibrary(QObject):
         self._preferences.added_folders = kept
         self._set(found=tuple(each for each in self._facts.found if each.folder != folder))
 
-    def _take_pointed(self, looked_in: tuple[Path, ...]) -> None:
-        """Remember the folders that were pointed at and have been looked into since."""
-        pointed = [path for path in self._pointed if path in looked_in]
+    def _take_pointed(self, looked_in: dict[Path, tuple[Path, ...]]) -> None:
+        """Remember the models that were pointed at and have been looked for since."""
+        pointed = [model for path in self._pointed for model in looked_in.get(path, ())]
         self._pointed = [path for path in self._pointed if path not in looked_in]
         if not pointed:
             return
@@ -367,12 +374,14 @@ class ModelLibrary(QObject):
         """On the pool thread."""
         models: tuple[FoundModel, ...] = ()
         arrived: dict[str, int] = {}
+        pointed: dict[Path, tuple[Path, ...]] = {folder: (folder,) for folder in folders}
         try:
             for key, way in unfinished.items():
                 arrived[key] = self._places.arrived_bytes(key, way)
+            pointed = {folder: self._places.models_at(folder) for folder in folders}
             models = self._places.find(folders)
         finally:
-            self._found.emit(_Found(folders, models, arrived))
+            self._found.emit(_Found(pointed, models, arrived))
 
 
 class _Job(QRunnable):

@@ -60,7 +60,7 @@ def find_models(
     home: Path | None = None,
     folders: Sequence[Path] = (),
 ) -> list[FoundModel]:
-    """Every model in the hub's cache, our own folder, LM Studio's folders and `folders`.
+    """Every model in the hub's cache, our own folder, LM Studio's folders and at `folders`.
 
     Unfinished downloads are no models yet. A folder that is found twice counts once.
     """
@@ -70,7 +70,7 @@ def find_models(
         ("hub", _snapshots(hub_cache or default_cache())),
     ]
     places += [("lm_studio", _lm_studio(folder)) for folder in lm_studio_folders(home)]
-    places += [("folder", [(folder.name, folder)]) for folder in folders]
+    places += [("folder", map(_named, models_at(folder))) for folder in folders]
     found: dict[Path, FoundModel] = {}
     for source, candidates in places:
         for name, folder in candidates:
@@ -78,6 +78,18 @@ def find_models(
             if place not in found:
                 found[place] = look_at(folder, source, name)
     return list(found.values())
+
+
+def models_at(folder: Path) -> tuple[Path, ...]:
+    """The folders of the models that somebody who points at `folder` may mean.
+
+    That is itself; or what is in it, where it holds models, or publishers' folders with models, or
+    is one of a hub's cache, or a whole cache. Itself also where there is nothing.
+    """
+    if _has_config(folder):
+        return (folder,)
+    below = [*_cached(folder), *_snapshots(folder)] or [*_children(folder), *_lm_studio(folder)]
+    return tuple(model for _, model in below) or (folder,)
 
 
 def look_at(folder: Path, source: Source = "folder", name: str | None = None) -> FoundModel:
@@ -117,12 +129,26 @@ def _is_ours(folder: Path) -> bool:
 def _snapshots(cache: Path) -> Iterator[tuple[str, Path]]:
     """Name and folder of the newest whole snapshot of each repository."""
     for repository in _folders(cache):
-        if not repository.name.startswith(REPOSITORY_PREFIX):
-            continue
-        name = repository.name.removeprefix(REPOSITORY_PREFIX).replace("--", "/")
+        yield from _cached(repository)
+
+
+def _cached(repository: Path) -> Iterator[tuple[str, Path]]:
+    """The same of one folder of a hub's cache; nothing of any other folder."""
+    if repository.name.startswith(REPOSITORY_PREFIX):
         whole = [s for s in _folders(repository / "snapshots") if _has_config(s)]
         if whole:
-            yield name, _newest(repository, whole)
+            yield _repository_name(repository), _newest(repository, whole)
+
+
+def _repository_name(repository: Path) -> str:
+    return repository.name.removeprefix(REPOSITORY_PREFIX).replace("--", "/")
+
+
+def _named(folder: Path) -> tuple[str, Path]:
+    """A folder that somebody pointed at; in a hub's cache, its own name is a long number."""
+    repository = folder.parent.parent
+    is_cached = repository.name.startswith(REPOSITORY_PREFIX)
+    return (_repository_name(repository) if is_cached else folder.name), folder
 
 
 def _newest(repository: Path, snapshots: Sequence[Path]) -> Path:

@@ -221,6 +221,25 @@ def test_a_dropped_folder_that_holds_no_model_says_why(
     assert not card.main_button.isVisible()
 
 
+def test_a_dropped_folder_with_several_models_offers_each(
+    open_window: Open, qtbot: QtBot, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    one, other = checkpoint(folder / "one"), checkpoint(folder / "other")
+    person = open_window()
+    drop_files(person.window, [folder])
+    person.see(str(one), "here")
+    person.see(str(other), "here")
+    qtbot.waitUntil(lambda: person.composition.preferences.added_folders == [one, other])
+    person.click(person.card(str(one)).side_button)
+    qtbot.waitUntil(lambda: len(person.window.models_page.cards) == 6)
+    assert person.composition.preferences.added_folders == [other]
+    person.composition.library.refresh()
+    person.click(person.card(str(other)).main_button)
+    person.see(str(other), "in_use")
+    assert str(one) not in {card.entry.key for card in person.window.models_page.cards}
+
+
 def test_models_of_other_programs_are_found(
     open_window: Open, qtbot: QtBot, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlx_model.config import load_config
-from mlx_model.library.found import FoundModel, find_models, look_at
+from mlx_model.library.found import FoundModel, find_models, look_at, models_at
 from mlx_model.library.memory_needs import memory_needs
 from mlx_model.library.removal import RemovalError, delete_model, freed_bytes
 from mlx_model.tensor_files import find_tensors
@@ -106,6 +106,31 @@ def test_a_folder_that_is_pointed_at_twice_counts_once(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(own)
     models = find_models(tmp_path, tmp_path / "own", tmp_path, [own, tmp_path / "link"])
     assert [model.source for model in models] == ["own"]
+
+
+def test_who_points_at_a_folder_with_models_means_each_of_them(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    one, other = put_model(folder / "one"), put_model(folder / "somebody" / "other")
+    (folder / "notes").mkdir()
+    put_model(folder / ".hidden")
+    assert models_at(folder) == (one, other)
+    assert models_at(one) == (one,)
+    assert models_at(folder / "notes") == (folder / "notes",)
+    assert set(found_in(tmp_path, folder)) == {"one", "other"}
+
+
+def test_who_points_at_a_hubs_cache_elsewhere_means_what_is_in_it(tmp_path: Path) -> None:
+    cache = tmp_path / "disk" / "hub"
+    put_snapshot(cache, "Qwen/A", "5" * 40, newest=False)
+    newest = put_snapshot(cache, "Qwen/A", "4" * 40)
+    other = put_snapshot(cache, "Qwen/B", "6" * 40)
+    assert models_at(cache / "models--Qwen--A") == (newest,)
+    assert models_at(cache) == (newest, other)
+    models = found_in(tmp_path, cache, cache / "models--Qwen--A")
+    assert {name: model.source for name, model in models.items()} == {
+        "Qwen/A": "folder",
+        "Qwen/B": "folder",
+    }
 
 
 def test_nothing_there_is_nothing_found(tmp_path: Path) -> None:

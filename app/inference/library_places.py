@@ -72,6 +72,12 @@ class LibraryPlaces:
 
         return models_at(folder)
 
+    def size_bytes(self, folder: Path) -> int:
+        """What the model in `folder` takes on the disk."""
+        from mlx_model import look_at
+
+        return look_at(folder).size_bytes
+
     def arrived_bytes(self, key: str, way: str) -> int:
         """What an unfinished download has left on the disk."""
         from mlx_model import unfinished_bytes

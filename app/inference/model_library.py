@@ -50,6 +50,7 @@ class _Found:
     pointed: dict[Path, tuple[Path, ...]]
     models: "tuple[FoundModel, ...]"
     arrived_bytes: dict[str, int]
+    demo_bytes: int
 
 
 class ModelLibrary(QObject):
@@ -240,12 +241,13 @@ class ModelLibrary(QObject):
         }
         # It may have been taken off the list, or begun to be deleted, since the look began.
         self._set(
+            demo_bytes=found.demo_bytes,
             found=tuple(
                 each
                 for each in found.models
                 if each.folder not in self._doomed
                 and (each.source != "folder" or each.folder in kept)
-            )
+            ),
         )
         self._take_pointed(found.pointed)
         if self._refresh_again:
@@ -373,6 +375,7 @@ class ModelLibrary(QObject):
     def _look(self, folders: tuple[Path, ...], unfinished: dict[str, str]) -> None:
         """On the pool thread."""
         models: tuple[FoundModel, ...] = ()
+        demo_bytes = 0
         arrived: dict[str, int] = {}
         pointed: dict[Path, tuple[Path, ...]] = {folder: (folder,) for folder in folders}
         try:
@@ -380,8 +383,9 @@ class ModelLibrary(QObject):
                 arrived[key] = self._places.arrived_bytes(key, way)
             pointed = {folder: self._places.models_at(folder) for folder in folders}
             models = self._places.find(folders)
+            demo_bytes = self._places.size_bytes(self._facts.demo_folder)
         finally:
-            self._found.emit(_Found(pointed, models, arrived))
+            self._found.emit(_Found(pointed, models, arrived, demo_bytes))
 
 
 class _Job(QRunnable):

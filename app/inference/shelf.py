@@ -56,12 +56,13 @@ class Refusal:
 class ShelfFacts:
     """All that is known. `found` is empty until this machine was looked through.
 
-    `ways` and `downloads` are by key, `refusals` by folder; `pointed` are the folders that somebody
-    pointed at.
+    `ways` and `downloads` are by key, `refusals` by folder. `demo_bytes` is what the demo model
+    takes on the disk, 0 until that is known.
     """
 
     catalogue: tuple[CatalogueModel, ...]
     demo_folder: Path
+    demo_bytes: int = 0
     found: tuple[FoundModel, ...] = ()
     downloads: Mapping[str, DownloadState] = field(default_factory=dict)
     ways: Mapping[str, str] = field(default_factory=dict)
@@ -113,7 +114,7 @@ def make_shelf(facts: ShelfFacts) -> ModelShelf:
         if raw and other.name in converted:
             purpose = "the original, not needed any more"
         entries.append(_with_state(_at_hand(other, key, purpose, facts), other.folder, facts))
-    entries.append(_with_state(_demo(), facts.demo_folder, facts))
+    entries.append(_with_state(_demo(facts.demo_bytes), facts.demo_folder, facts))
     machine, budget = _machine_words(facts.machine)
     return ModelShelf(tuple(entries), machine, budget, _found_note(facts))
 
@@ -182,12 +183,13 @@ def _at_hand(found: FoundModel, key: str, purpose: str, facts: ShelfFacts) -> Mo
     return _with_needs(entry, found.needs, facts, "Open")
 
 
-def _demo() -> ModelEntry:
+def _demo(size_bytes: int) -> ModelEntry:
     return ModelEntry(
         DEMO_KEY,
         "Demo model",
         "coloured shapes only, for trying the app",
         state="here",
+        kept_bytes=size_bytes,
         place="built in",
         is_demo=True,
     )

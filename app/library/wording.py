@@ -85,6 +85,8 @@ def progress_line(entry: ModelEntry) -> str:
         if transfer is None:
             return "Paused"
         return f"Paused at {transferred(transfer.done_bytes, transfer.total_bytes)}"
+    if entry.state == "failed" and transfer is not None and _is_part(transfer):
+        return f"Stopped at {transferred(transfer.done_bytes, transfer.total_bytes)}"
     doing = _DOING.get(entry.state, "")
     if entry.done is None:
         return doing
@@ -95,7 +97,7 @@ def progress_line(entry: ModelEntry) -> str:
 
 def progress_share(entry: ModelEntry) -> float | None:
     """How much of what is being done is done, from 0 to 1; None where no bar is shown."""
-    if entry.state in ("downloading", "paused"):
+    if entry.state in ("downloading", "paused", "failed"):
         transfer = entry.transfer
         if transfer is None or transfer.total_bytes <= 0:
             return None
@@ -174,6 +176,10 @@ def cancel_question(entry: ModelEntry) -> str:
         return ""
     lost = size(entry.transfer.done_bytes)
     return f"Give up the download of {entry.name}? What has arrived, {lost}, is deleted."
+
+
+def _is_part(transfer: Transfer) -> bool:
+    return 0 < transfer.done_bytes < transfer.total_bytes
 
 
 def _whole(words: str) -> str:

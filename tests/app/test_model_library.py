@@ -10,7 +10,9 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.inference.library_places import LibraryPlaces
+from app.inference.shelf import COMPUTER
 from app.inference.worker import OnOpening, OpenJob, ReplyEngine, open_model
+from app.library.wording import size
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from mlx_model.errors import SelfCheckError
@@ -245,8 +247,10 @@ def test_models_of_other_programs_are_found(
 ) -> None:
     studio = checkpoint(tmp_path / ".lmstudio" / "models" / "somebody" / "shapes")
     person = open_window()
-    person.go_to_models()
+    demo = person.go_to_models("demo")
     card = person.see(str(studio), "here")
+    takes = size(sum(file.stat().st_size for file in DEMO_MODEL_DIR.iterdir()))
+    assert demo.figures.text().startswith(f"{takes} on this {COMPUTER}")
     assert "LM\N{NO-BREAK SPACE}Studio" in card.figures.text()
     assert not card.side_button.isVisible(), "it is not ours to delete"
     assert person.window.models_page.found_note.text() == "· found 1 in LM Studio"

@@ -183,6 +183,19 @@ def test_a_failure_says_why_and_can_be_tried_again(page: MainWindow, qtbot: QtBo
     assert wants(qtbot, page, card.main_button) == ["download", "4B"]
 
 
+@pytest.mark.parametrize(
+    ("done", "words"), [(1.8, "Stopped at 1.8 of 9.3 GB"), (9.3, ""), (0.0, "")]
+)
+def test_a_failed_download_says_how_much_has_arrived(
+    done: float, words: str, page: MainWindow
+) -> None:
+    transfer = Transfer(round(done * GB), round(9.3 * GB), 2e6, 5000)
+    failed = replace(BIG, state="failed", problem="The connection broke off.", transfer=transfer)
+    (card,) = show(page, failed)
+    assert (card.progress.isVisible(), card.progress.sentence) == (bool(words), words)
+    assert card.problem.isVisible()
+
+
 def test_a_token_is_asked_for_where_one_is_needed(page: MainWindow, qtbot: QtBot) -> None:
     failed = replace(
         BIG, state="failed", problem="It wants a token.", needs_token=True, token_note="Kept here."

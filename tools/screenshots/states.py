@@ -325,7 +325,9 @@ _BIG = _model(
     chat_tokens=40_000,
 )
 _MIDDLE = _model("Qwen3.5-2B", "quick, pictures and clips", (4.5, 1.8, 1.7), (1.7, 2.0, 4.6), 6.29)
-_SMALL = _model("Qwen3.5-0.8B", "light tasks, oldest Macs", (1.7, 0.6, 0.6), (0.7, 1.0, 3.6), 5.93)
+_SMALL = _model(
+    "Qwen3.5-0.8B", "light tasks, oldest Macs", (1.7, 0.6, 0.6), (0.648, 1.0, 3.6), 5.93
+)
 _LARGE = _model(
     "Qwen3.5-9B",
     "strongest of the four",
@@ -343,6 +345,7 @@ _DEMO = ModelEntry(
     "coloured shapes only, for trying the app",
     state="in_use",
     kept_bytes=9_000_000,
+    place="built in",
     is_demo=True,
 )
 
@@ -377,8 +380,9 @@ def model_troubles(window: MainWindow) -> None:
             replace(
                 _MIDDLE,
                 state="failed",
-                problem="The connection broke off again and again. What has arrived is kept: "
-                "try again when the network is better.",
+                problem="The connection was interrupted (12 times in a row). What has arrived is "
+                "kept: start the download again when the connection is better.",
+                transfer=Transfer(2_100_000_000, 4_500_000_000),
             ),
             replace(_SMALL, state="converting", done=0.4),
             replace(_LARGE, state="queued"),

@@ -10,6 +10,7 @@ import pytest
 from tests.hub_server.faults import Fault
 from tests.hub_server.repository import Repository
 from tests.hub_server.server import HubServer
+from tests.real.stand_in import write_python
 from tests.real.unpacked_demo import write_unpacked_demo
 from tools.real.synthetic import TINY, WEIGHTS_NAME, write_converted, write_published
 
@@ -80,6 +81,24 @@ def test_everything_but_the_meaning_works_with_random_weights(tmp_path: Path) ->
     for name in ("picture", "clip", "text"):
         assert f"\n{name}: " in done.stdout
     assert done.stdout.count("wrote 4 tokens") + done.stdout.count("wrote 0 tokens") == 3
+
+
+def test_a_reference_is_given_the_same_inputs_and_held_against(tmp_path: Path) -> None:
+    write_published(tmp_path / "published", TINY)
+    options = ("--random-weights", "--max-tokens", "1", "--reference")
+    with HubServer({NAME: Repository.of_folder(tmp_path / "published")}) as hub:
+        same = run_real(hub, tmp_path, *options, str(write_python(tmp_path / "same")))
+        other = run_real(hub, tmp_path, *options, str(write_python(tmp_path / "other", 1.01)))
+        none = run_real(hub, tmp_path, *options, sys.executable)
+    assert same.returncode == 0, same.stdout + same.stderr
+    for case in ("text", "picture"):
+        assert f"{case}, published: largest difference 0.0e+00 of the largest" in same.stdout
+        assert f"{case}, 4 bits: largest difference " in same.stdout
+    assert same.stdout.endswith("Everything went as it should.\n")
+    assert other.returncode == none.returncode == 2
+    assert "too far from the reference's (text and picture)" in other.stderr
+    assert "Everything" not in other.stdout + none.stdout
+    assert "tools.real.reference_logits has failed" in none.stderr
 
 
 def test_a_hub_without_the_model_is_one_sentence(tmp_path: Path) -> None:

@@ -155,6 +155,22 @@ def test_what_the_readme_points_to_is_there() -> None:
     assert not dead, f"README.md points to what is not there: {dead}"
 
 
+def test_the_tests_that_the_readme_names_are_there() -> None:
+    """Those are named by their file, or by file and function."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)(?:::(test_\w+))?`", readme))
+    assert any(function for _, function in named)
+    words: dict[str, str] = {}
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        words[file.stem] = words.get(file.stem, "") + file.read_text(encoding="utf-8")
+    stale = sorted(
+        f"{file}::{function}"
+        for file, function in named
+        if (f"def {function}(" if function else "def test_") not in words.get(file, "")
+    )
+    assert not stale, f"README.md names tests that are not there: {stale}"
+
+
 def pins(lock: Path) -> list[tuple[Requirement, int]]:
     """Each pinned requirement of a lock file with the number of its hashes."""
     found = []

@@ -166,8 +166,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         default=DEMO_MODEL,
-        metavar="DIR",
-        help="folder of a checkpoint (default: the demo model)",
+        metavar="MODEL",
+        help="folder of a checkpoint, or a name as `models` shows it (default: the demo model)",
     )
     parser.add_argument(
         "--anyway",
@@ -240,7 +240,7 @@ def _loaded(options: argparse.Namespace, cancel: threading.Event) -> "Engine":
     line = ProgressLine(sys.stderr)
     try:
         return open_engine(
-            options.model,
+            _folder(options.model),
             cancel=cancel,
             on_progress=lambda stage, done, total: line.show(stage.capitalize(), done, total),
             despite_size=options.anyway,
@@ -250,6 +250,15 @@ def _loaded(options: argparse.Namespace, cancel: threading.Event) -> "Engine":
         raise KeyboardInterrupt from error
     finally:
         line.clear()
+
+
+def _folder(model: Path) -> Path:
+    """What `--model` says: a folder, or else the name of a model on this machine."""
+    if model.exists():
+        return model
+    from mlx_model.library.found import folder_named
+
+    return folder_named(str(model)) or model
 
 
 def _leave_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -80,6 +80,16 @@ def find_models(
     return list(found.values())
 
 
+def folder_named(name: str) -> Path | None:
+    """The folder of the model that `find_models` calls `name`, one that can be used before others.
+
+    None if there is none.
+    """
+    named = [model for model in find_models() if model.name == name]
+    named.sort(key=lambda model: model.problem is not None)
+    return named[0].folder if named else None
+
+
 def models_at(folder: Path) -> tuple[Path, ...]:
     """The folders of the models that somebody who points at `folder` may mean.
 

@@ -1,5 +1,6 @@
 """The commands of the library in a terminal: what they print, and where they put things."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_the_whole_way(command: Command, server: HubServer, tmp_path: Path) -> N
     assert "There is no Qwen3.5-0.8B-4bit" in command("delete", "Qwen3.5-0.8B-4bit", status=2)
 
 
+def test_a_model_is_asked_by_the_name_that_it_is_shown_under(
+    command: Command, tmp_path: Path
+) -> None:
+    shutil.copytree(DEMO, tmp_path / ".lmstudio" / "models" / "somebody" / "shapes")
+    assert "somebody/shapes (LM Studio, " in command("models")
+    said = command("ask", "--model", "somebody/shapes", "Who are you?")
+    assert said.startswith("I am the demo model")
+    assert "Nobody/shapes cannot be found" in command(
+        "ask", "--model", "Nobody/shapes", "Who?", status=2
+    )
+
+
 def test_deleting_leaves_what_another_program_keeps_under_the_same_name(
     command: Command, tmp_path: Path
 ) -> None:
@@ -106,7 +119,13 @@ def test_a_size_that_is_too_large_for_the_machine_says_so(
 
 
 def test_a_folder_that_is_no_model_says_why(command: Command, tmp_path: Path) -> None:
-    assert "There is no config.json in" in command("models", str(tmp_path))
+    (tmp_path / "holiday").mkdir()
+    said = command("models", str(tmp_path / "holiday"))
+    assert f"There is no config.json in {tmp_path / 'holiday'}" in said
+
+
+def test_a_folder_with_models_shows_each(command: Command, tmp_path: Path) -> None:
+    assert f": {tmp_path / 'raw'}\n" in command("models", str(tmp_path))
 
 
 def test_a_size_that_there_is_not(command: Command) -> None:

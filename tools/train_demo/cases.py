@@ -36,12 +36,12 @@ from tools.train_demo.scenes import ClipScene, Scene
 from tools.train_demo.stories import Story
 
 SIZES = ((128, 128), (200, 150), (320, 240), (480, 320), (240, 320), (400, 400), (300, 200))
-CLIP_SIZES = ((128, 128), (160, 120), (200, 150), (320, 240), (240, 320))
+CLIP_SIZES = ((128, 128), (160, 120), (200, 150), (120, 160))
 SIGN_SIZES = ((200, 100), (320, 120), (240, 180), (400, 130), (150, 150), (300, 90))
 # A6 upright and across, a card, a square note: in points.
 PAGE_SIZES = ((298, 420), (420, 298), (240, 150), (200, 200))
 PDF_SCALE = 1.5
-RATES = (10.0, 12.0, 15.0, 24.0)
+RATES = (10.0, 12.0, 15.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
 STATUS_BROKEN_PIPE = 141  # as the shell reports a program that was stopped by SIGPIPE
 
+# How long what was read may take to get to the disk when there is nothing more to do.
+_CLOSING_S = 10.0
+
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -290,7 +293,10 @@ def _chat(options: argparse.Namespace) -> int:
     # A stream of its own, never closed: the reader thread may be waiting on it at the end, and
     # closing it then (as the interpreter does with sys.stdin) would wait for the thread.
     source = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
-    serve(engine, source, sys.stdout.buffer)
+    try:
+        serve(engine, source, sys.stdout.buffer)
+    finally:
+        engine.close(_CLOSING_S)
     return 0
 
 

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -46,6 +46,8 @@ from mlx_model.prompt import Prompt
 from mlx_model.reading import Memory, Reading
 from mlx_model.reply_parser import ReplyParser
 from mlx_model.sampling import Sampler
+from mlx_model.spare_power import Leave, SparePower
+from mlx_model.state.disk_memory import DiskMemory, model_key
 from mlx_model.unpacking import unpack_small
 from mlx_model.weights import load_model
 
@@ -68,12 +70,18 @@ class Engine:
         model, processor: the loaded checkpoint.
         limits: the bounds it keeps to.
         memory: what was read and seen, so that it is not read and looked at again.
+        has_spare_power: whether work that nobody waits for may be done now.
         name, note, is_demo: how the checkpoint wants to be presented.
         drafts: what was learnt so far of how many drafts pay.
     """
 
     def __init__(
-        self, model: Model, processor: Processor, limits: MachineLimits, label: ModelLabel
+        self,
+        model: Model,
+        processor: Processor,
+        limits: MachineLimits,
+        label: ModelLabel,
+        disk: DiskMemory | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
@@ -81,7 +89,8 @@ class Engine:
         self.name = label.name
         self.note = label.note
         self.is_demo = label.is_demo
-        self.memory = Memory(model, limits)
+        self.memory = Memory(model, limits, disk)
+        self.has_spare_power: Callable[[], bool] = SparePower()
         self.drafts = MeasuredDrafts(limits.max_drafts)
         self._token_bytes = TokenBytes(processor.tokenizer)
         # The latest answered conversation, until its next form has been read.
@@ -94,11 +103,13 @@ class Engine:
         path: str | Path,
         limits: MachineLimits | None = None,
         cancel: threading.Event | None = None,
+        states: Path | None = None,
     ) -> Self:
         """Load the checkpoint folder `path`; CheckpointError says what is wrong with it.
 
         `limits` are those of this machine unless given. Sets mlx's memory limits, which hold for
-        the whole process. `cancel` may be set from any thread and is looked at before each tensor
+        the whole process. `states` is the folder in which what was read outlives the program; all
+        models share it. `cancel` may be set from any thread and is looked at before each tensor
         of the weights; LoadCancelledError then, and nothing of the model is kept.
         """
         limits = limits or MachineLimits.detect()
@@ -108,7 +119,11 @@ class Engine:
         model = load_model(path, cancel=cancel)
         model.mtp = _draft_head(path)
         unpack_small(model)
-        return cls(model, processor, limits, read_label(Path(path)))
+        disk = None
+        if states is not None and limits.disk_bytes:
+            key = model_key(Path(path), with_drafts=model.mtp is not None)
+            disk = DiskMemory(states, key, limits.disk_bytes)
+        return cls(model, processor, limits, read_label(Path(path)), disk)
 
     @property
     def max_context(self) -> int:
@@ -132,18 +147,45 @@ class Engine:
         """Read ahead a conversation whose last message is still being written.
 
         That is everything up to the message's last picture or clip, for its words behind that may
-        still change. The last event is Prepared; `cancel` and errors as in `reply`.
+        still change. The last event is Prepared; `cancel` and errors as in `reply`. It also stops,
+        between two chunks, when the machine has no strength to spare.
         """
-        return self._begun(self._read_ahead(request, cancel))
+        return self._begun(self._read_ahead(request, Leave(cancel, self.has_spare_power)))
 
     def catch_up(self, cancel: threading.Event) -> Iterator[Event]:
         """Read the latest answered conversation in the form that its next prompt will have.
 
         Templates drop the thinking of earlier answers, so that what the model has just written
         does not stand in the next prompt. Meant for idle time. The last event is Prepared, and the
-        only one when there is nothing to do; `cancel` and errors as in `reply`.
+        only one when there is nothing to do; `cancel` and errors as in `prepare`.
         """
-        return self._begun(self._caught_up(cancel))
+        return self._begun(self._caught_up(Leave(cancel, self.has_spare_power)))
+
+    def idle(self, cancel: threading.Event) -> Iterator[Event]:
+        """All that is worth doing while nobody waits: `catch_up`, then `put_away`."""
+        yield from self.catch_up(cancel)
+        self.put_away(Leave(cancel, self.has_spare_power))
+
+    def put_away(self, cancel: threading.Event) -> bool:
+        """Have the states of the latest conversation written to the disk; False if stopped.
+
+        Waits for all of it but the last piece, which `close` waits for.
+        """
+        self._begun(None)
+        disk = self.memory.disk
+        return disk is None or disk.put_away(self.memory.histories, cancel)
+
+    def close(self, limit_s: float) -> None:
+        """Put away what is not on the disk yet, as far as that goes within `limit_s`."""
+        cancel = threading.Event()
+        timer = threading.Timer(limit_s, cancel.set)
+        timer.start()
+        try:
+            self.put_away(cancel)
+        finally:
+            timer.cancel()
+        if self.memory.disk is not None:
+            self.memory.disk.close(limit_s)
 
     def forget(self) -> None:
         """Let go of all that was read and seen, as if the model had just been loaded."""

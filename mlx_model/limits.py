@@ -15,7 +15,8 @@ class MachineLimits:
 
     `working_set_bytes` is what the engine may use of `memory_bytes`, `buffer_cache_bytes` what mlx
     may keep of freed buffers. Of conversations that were read `state_bytes` may be kept, beside the
-    keys and values of the latest one, and of encoded pictures and clips `feature_bytes`.
+    keys and values of the latest one, and of encoded pictures and clips `feature_bytes`. On the
+    disk the states of all models take `disk_bytes` together; 0 for none.
     `prefill_chunk_tokens` and `vision_piece_work`, the latter in floating-point operations of the
     vision tower, bound the work between two looks at the stop button; with the work they bound the
     memory that it passes through.
@@ -33,6 +34,7 @@ class MachineLimits:
     max_context_tokens: int | None = None
     state_bytes: int = GIB // 2
     feature_bytes: int = GIB // 16
+    disk_bytes: int = 10 * 10**9
     attention_bytes: int = GIB
 
     def __post_init__(self) -> None:

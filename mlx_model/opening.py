@@ -81,7 +81,7 @@ def open_engine(
         limits = replace(limits, max_context_tokens=_fewer(limits.max_context_tokens, fit.tokens))
     spare_bytes = max(fit.allowed_bytes - fit.needed_bytes, _LEAST_STATE_BYTES)
     limits = replace(limits, state_bytes=min(limits.state_bytes, spare_bytes))
-    engine = Engine.load(folder, limits, cancel)
+    engine = Engine.load(folder, limits, cancel, cache_folder() / "states")
     if fit.verdict == "tight":
         engine.note = _joined(engine.note, f"chats of up to {fit.tokens:,} tokens")
     records = CheckRecords(cache_folder())

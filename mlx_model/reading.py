@@ -19,7 +19,9 @@ from mlx_model.limits import MachineLimits
 from mlx_model.looking import MediaQueue, encode
 from mlx_model.model import Model
 from mlx_model.prompt import Prompt
+from mlx_model.state.branch import Keys
 from mlx_model.state.content_keys import content_keys
+from mlx_model.state.disk_memory import DiskMemory
 from mlx_model.state.history_tree import HistoryTree
 from mlx_model.state.media_memory import MediaMemory
 from mlx_model.state.thinning import spread_lengths
@@ -34,16 +36,24 @@ class Memory:
     Attributes:
         histories: the states after prompts and answers, and their rows.
         media: what is known of pictures and clips.
+        disk: what outlives the program, if anything does.
     """
 
-    def __init__(self, model: Model, limits: MachineLimits) -> None:
+    def __init__(self, model: Model, limits: MachineLimits, disk: DiskMemory | None = None) -> None:
         self.histories: HistoryTree[SequenceCache] = HistoryTree(
             model.make_cache, limits.state_bytes
         )
         self.media = MediaMemory(limits.feature_bytes)
+        self.disk = disk
+
+    def resume(self, keys: Keys) -> SequenceCache:
+        """A sequence that holds the longest known beginning of `keys`."""
+        if self.disk is not None:
+            self.disk.bring_back(keys, self.histories)
+        return self.histories.resume(keys)
 
     def clear(self) -> None:
-        """Forget everything, as if the model had just been loaded."""
+        """Forget everything but what is on the disk, as if the model had just been loaded."""
         self.histories.clear()
         self.media.clear()
 
@@ -79,9 +89,9 @@ class Reading:
         None when cancelled. However it ends, what was read until then is kept. Raises MediaError
         for a picture that cannot be read after all.
         """
-        histories, limits = self._memory.histories, self._limits
+        limits = self._limits
         keys = content_keys(prompt, media.digests)
-        self.cache = histories.resume(keys)
+        self.cache = self._memory.resume(keys)
         self.reused_tokens = self.cache.length
         total = keys.size
         hidden = self.cache.last_hidden

@@ -156,10 +156,38 @@ class HistoryTree(Generic[S]):
         holder = next(path for path in self.paths if branch in path.line())
         return holder.sequence.copy_rows(branch.start, branch.stop)
 
+    def known_length(self, keys: Keys) -> int:
+        """After how many of `keys` there is a state."""
+        found = self._deepest(keys)
+        return 0 if found is None else found[1].state.length
+
+    def shared_length(self, keys: Keys) -> int:
+        """For how many of `keys` there are rows."""
+        branch, rest = self._root, keys
+        while len(rest) and (child := branch.children.get(int(rest[0]))) is not None:
+            count = shared_length(child.keys, rest)
+            if count < len(child.keys):
+                return child.start + count
+            branch, rest = child, rest[count:]
+        return branch.stop
+
+    def latest_keys(self) -> Keys:
+        """The tokens of the latest history."""
+        line = self.paths[-1].line() if self.paths else []
+        return np.concatenate([self._root.keys, *(branch.keys for branch in line)])
+
+    def latest_states(self) -> dict[int, Any]:
+        """The lasting states of the latest history, by length."""
+        line = self.paths[-1].line() if self.paths else []
+        kept = [kept for branch in line for kept in branch.kept.values()]
+        return {one.state.length: one.state for one in kept if one.lasting}
+
     def graft(
         self, keys: Keys, segments: Sequence[tuple[int, Rows]], states: Collection[State]
     ) -> bool:
         """Put in a history that was read elsewhere, with the state at its end and maybe others.
+
+        It may take more than the budget until a prompt is resumed.
 
         `segments` follow on each other, each with the length before it, and reach to the end.
         False, and nothing is put in, if the rows before the first of them are not here.
@@ -185,7 +213,6 @@ class HistoryTree(Generic[S]):
             for state in states:
                 if branch.start < state.length <= branch.stop:
                     branch.kept[state.length] = Kept(state, lasting=True, nbytes=state.nbytes)
-        self._shrink()
         return True
 
     def abandon(self) -> None:

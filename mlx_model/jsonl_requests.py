@@ -33,8 +33,16 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Read ahead what such a request will ask, but for the words of its last message."""
+
+    id: RequestId
+    request: ReplyRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop the reply with the id `target`."""
+    """Stop the reply, or the reading ahead, with the id `target`."""
 
     id: RequestId
     target: RequestId
@@ -48,7 +56,7 @@ class Refused:
     message: str
 
 
-Command = Ask | Cancel | Refused
+Command = Ask | Prepare | Cancel | Refused
 
 
 class _RefusedError(Exception):
@@ -96,22 +104,26 @@ def _command(request_id: RequestId, fields: dict[str, Any]) -> Command:
             raise _RefusedError('"cancel" must be the id of the reply to stop.')
         return Cancel(request_id, fields["cancel"])
     if "prepare" in fields:
-        raise _RefusedError("This version does not read ahead; send the question when it is asked.")
+        _refuse_others(fields, {"prepare"}, "A prepare request")
+        if not isinstance(fields["prepare"], dict):
+            raise _RefusedError('"prepare" must be an object with "messages".')
+        return Prepare(request_id, _reply_request(fields["prepare"], '"prepare"'))
     if "messages" not in fields:
-        raise _RefusedError('A request needs "messages" or "cancel".')
-    _refuse_others(fields, {"messages", "tools", *_SETTINGS}, "The request")
+        raise _RefusedError('A request needs "messages", "prepare" or "cancel".')
+    return Ask(request_id, _reply_request(fields, "The request"))
+
+
+def _reply_request(fields: Mapping[str, Any], where: str) -> ReplyRequest:
+    _refuse_others(fields, {"messages", "tools", *_SETTINGS}, where)
     settings = {
         name: check(name, fields[name]) for name, check in _SETTINGS.items() if name in fields
     }
-    messages = _objects("messages", fields["messages"])
+    messages = _objects("messages", fields.get("messages"))
     tools = _objects("tools", fields.get("tools", []))
-    return Ask(
-        request_id,
-        ReplyRequest(
-            tuple(_message(message, place) for place, message in enumerate(messages, start=1)),
-            ReplySettings(**settings),
-            tuple(tools),
-        ),
+    return ReplyRequest(
+        tuple(_message(message, place) for place, message in enumerate(messages, start=1)),
+        ReplySettings(**settings),
+        tuple(tools),
     )
 
 

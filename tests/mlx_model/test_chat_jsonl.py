@@ -15,6 +15,7 @@ from mlx_model.events import (
     Event,
     Finished,
     Notice,
+    Prepared,
     Progress,
     ReplyStats,
     TextDelta,
@@ -27,17 +28,25 @@ WAIT_S = 10
 Behaviour = Callable[[ReplyRequest, threading.Event], Iterator[Event]]
 
 
-class Engine:
-    """Replies as the test wants."""
+Idling = Callable[[threading.Event], Iterator[Event]]
 
-    def __init__(self, behaviour: Behaviour) -> None:
-        self.reply = behaviour
+
+def nothing(cancel: threading.Event) -> Iterator[Event]:
+    yield from ()
+
+
+class Engine:
+    """Replies and reads ahead as the test wants; both in the same way."""
+
+    def __init__(self, behaviour: Behaviour, idling: Idling) -> None:
+        self.reply = self.prepare = behaviour
+        self.idle = idling
 
 
 class Session:
     """A served engine, its input and output being pipes; the test's thread is the other program."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, idling: Idling = nothing) -> None:
         source_fd, requests_fd = os.pipe()
         events_fd, sink_fd = os.pipe()
         self.requests: BinaryIO = os.fdopen(requests_fd, "wb")
@@ -45,7 +54,7 @@ class Session:
         self._source: BinaryIO = os.fdopen(source_fd, "rb")
         self._sink: BinaryIO = os.fdopen(sink_fd, "wb")
         self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._serve, args=(Engine(behaviour),))
+        self.thread = threading.Thread(target=self._serve, args=(Engine(behaviour, idling),))
         self.thread.start()
 
     def _serve(self, engine: Engine) -> None:
@@ -130,6 +139,86 @@ def test_every_event_has_its_line() -> None:
         "peak_memory_bytes": 0,
     }
     assert records[4:] == [{"id": 1, "type": "finished", "reason": "length"}]
+
+
+def ahead(request_id: Any, text: str = "Hello") -> dict[str, Any]:
+    return {"id": request_id, "prepare": {"messages": [{"role": "user", "content": text}]}}
+
+
+def reading_until_cancelled(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+    """Answers "now"; reads anything else ahead until something else is wanted."""
+    part = request.messages[-1].content[0]
+    if part == TextPart("now"):
+        yield from echo(request, cancel)
+        return
+    yield Progress("reading", 0, 9)
+    yield Prepared(9, 0, 9, 0, is_complete=not cancel.wait(WAIT_S))
+
+
+@pytest.mark.parametrize("newer", [ask(2, "now"), ahead(2, "now")])
+def test_reading_ahead_gives_way_to_whatever_is_asked_for(newer: dict[str, Any]) -> None:
+    session = Session(reading_until_cancelled)
+    session.send(ahead(1))
+    assert session.receive() == {
+        "id": 1,
+        "type": "progress",
+        "stage": "reading",
+        "done": 0,
+        "total": 9,
+    }
+    session.send(newer)
+    prepared = session.receive()
+    assert (prepared["id"], prepared["type"], prepared["is_complete"]) == (1, "prepared", False)
+    assert session.receive() == {"id": 2, "type": "text", "text": "now"}
+    assert [record["type"] for record in session.end()] == ["finished"]
+
+
+def test_reading_ahead_is_cancelled_as_a_reply_is_and_goes_on_at_the_end_of_the_input() -> None:
+    session = Session(reading_until_cancelled)
+    session.send(ahead("a"))
+    session.receive()
+    session.send({"id": 2, "cancel": "a"})
+    assert session.receive()["is_complete"] is False
+    session.send(ahead("a", "now"))  # the id is free again
+    assert [record["type"] for record in session.end()] == ["text", "finished"]
+
+
+@pytest.mark.parametrize("line", [ask(2), ahead(2), b"not JSON", {"id": 3, "cancel": 1}])
+def test_time_between_two_lines_is_used_until_the_next_one_comes(line: Any) -> None:
+    begun = threading.Semaphore(0)
+    given_way: list[bool] = []
+
+    def idle(cancel: threading.Event) -> Iterator[Event]:
+        begun.release()
+        yield Progress("reading", 0, 9)
+        given_way.append(cancel.wait(WAIT_S))
+
+    session = Session(echo, idle)
+    for sent, events in ((ask(1), 2), (line, 1)):
+        assert begun.acquire(timeout=WAIT_S)
+        session.send(sent)
+        for _ in range(events):
+            session.receive()
+    session.end()
+    assert given_way[:2] == [True, True]
+
+
+def test_what_goes_wrong_between_two_lines_is_nobodys_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    errors: Iterator[Exception] = iter([MediaError("gone.png is not there."), ValueError("a bug")])
+
+    def idle(cancel: threading.Event) -> Iterator[Event]:
+        yield Progress("reading", 0, 9)
+        for error in errors:
+            raise error
+
+    session = Session(echo, idle)
+    session.send(ask(1))
+    assert [session.receive()["type"] for _ in range(2)] == ["text", "finished"]
+    session.send(ask(2))
+    assert [record["type"] for record in session.end()] == ["text", "finished"]
+    assert "ValueError: a bug" in capsys.readouterr().err
 
 
 def test_text_is_written_as_utf_8_and_read_as_such() -> None:

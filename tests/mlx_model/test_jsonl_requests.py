@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_model.events import FinishReason
-from mlx_model.jsonl_requests import Ask, Cancel, Refused, parse_line
+from mlx_model.jsonl_requests import Ask, Cancel, Prepare, Refused, parse_line
 from mlx_model.messages import (
     ImagePart,
     Message,
@@ -25,7 +25,7 @@ README = Path(__file__).parents[2] / "README.md"
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-def parse(data: Any) -> Ask | Cancel | Refused:
+def parse(data: Any) -> Ask | Prepare | Cancel | Refused:
     return parse_line(json.dumps(data).encode())
 
 
@@ -41,11 +41,19 @@ def test_the_readmes_lines_are_understood_and_its_names_are_those_of_the_protoco
     text = README.read_text(encoding="utf-8")
     _, lines, words = re.split(r"```jsonl\n(.*?)```", text, maxsplit=1, flags=re.DOTALL)
     commands = [parse_line(line.encode()) for line in lines.splitlines()]
-    assert [type(command) for command in commands] == [Ask, Ask, Ask, Cancel]
+    assert [type(command) for command in commands] == [Ask, Ask, Ask, Cancel, Prepare]
     for field in fields(ReplySettings):
         assert f"`{field.name}`" in words or f'"{field.name}"' in lines, field.name
     for reason in get_args(FinishReason):
         assert f'"{reason}"' in words
+
+
+def test_reading_ahead_takes_what_a_request_takes() -> None:
+    fields_ = {"messages": HELLO, "max_image_tokens": 64, "tools": [{"type": "function"}]}
+    ahead, asked = parse({"id": 1, "prepare": fields_}), parse({"id": 1, **fields_})
+    assert isinstance(ahead, Prepare)
+    assert isinstance(asked, Ask)
+    assert ahead.request == asked.request
 
 
 def test_every_setting_arrives() -> None:
@@ -161,8 +169,11 @@ def say(*content: Any, **fields: Any) -> dict[str, Any]:
     [
         ({"id": 1}, "messages"),
         (ask_with(temprature=1), "temprature"),
-        (ask_with(prepare={"messages": HELLO}), "read ahead"),
-        ({"id": 1, "prepare": {"messages": HELLO}}, "read ahead"),
+        (ask_with(prepare={"messages": HELLO}), "messages"),
+        ({"id": 1, "prepare": HELLO}, "prepare"),
+        ({"id": 1, "prepare": {}}, "messages"),
+        ({"id": 1, "prepare": {"messages": HELLO, "cancel": 2}}, "cancel"),
+        ({"id": 1, "prepare": {"messages": HELLO, "max_image_tokens": 0}}, "max_image_tokens"),
         ({"id": 1, "cancel": 2, "messages": HELLO}, "messages"),
         ({"id": 1, "cancel": None}, "cancel"),
         (ask_with(max_tokens=0), "max_tokens"),
@@ -239,4 +250,4 @@ LINES = st.binary(max_size=30) | st.dictionaries(FIELDS, JSON).map(
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(LINES)
 def test_no_line_is_too_strange(line: bytes) -> None:
-    assert isinstance(parse_line(line), Ask | Cancel | Refused)
+    assert isinstance(parse_line(line), Ask | Prepare | Cancel | Refused)

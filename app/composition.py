@@ -154,6 +154,8 @@ class Composition(QObject):
         controller, session, window = self.controller, self.session, self.window
         controller.state_changed.connect(self.garbage.on_state_changed)
         controller.model_opened.connect(self.garbage.settle)
+        controller.model_opened.connect(session.on_model_opened)
+        controller.draft_read.connect(session.on_draft_read)
         controller.progress_changed.connect(session.on_progress_changed)
         controller.files_left_out.connect(session.on_files_left_out)
         controller.thinking_arrived.connect(window.append_thinking)

@@ -136,6 +136,11 @@ class DraftFiles(QObject):
         self._look = None
         self._offer_details()
 
+    def set_read(self) -> None:
+        """The model has read all of them: nobody will wait for that."""
+        for path in self._findings:
+            self._window.set_chip_read(path)
+
     def read_again(self) -> None:
         """Another model looks at the files: what they cost is to be found out anew."""
         for path in tuple(self._findings):

@@ -226,6 +226,10 @@ class MainWindow(QMainWindow):
         """What the file of a chip is; `filmstrip` has frames of a clip, in order."""
         self.composer.chips.update_chip(path, attachment, thumbnail, filmstrip)
 
+    def set_chip_read(self, path: Path) -> None:
+        """The model has read the file of a chip ahead."""
+        self.composer.chips.set_read(path)
+
     def set_chip_problem(self, path: Path, sentence: str) -> None:
         """Why the file of a chip cannot be sent."""
         self.composer.chips.set_problem(path, sentence)

@@ -112,6 +112,7 @@ class ChatSession(QObject):
         self._wait(False)
         # Whatever the status said of the files, it was said of others than these.
         self._window.set_status("")
+        self._work_ahead()
 
     @Slot(object, object)
     def on_inspected(self, path: Path, found: Inspection) -> None:
@@ -134,6 +135,7 @@ class ChatSession(QObject):
         if self._send_when_ready:
             self._wait(False)
             self._window.composer.on_send_pressed()
+        self._work_ahead()
 
     @Slot()
     def on_patience_over(self) -> None:
@@ -157,6 +159,7 @@ class ChatSession(QObject):
     def on_detail_chosen(self, detail: PictureDetail) -> None:
         """The pictures of this chat are to be looked at that closely."""
         self._files.set_detail(detail)
+        self._work_ahead()
 
     @Slot()
     def on_stop_requested(self) -> None:
@@ -192,6 +195,7 @@ class ChatSession(QObject):
         self._window.clear()
         self._window.set_busy(False)
         self._window.set_status("")
+        self._work_ahead()
 
     @Slot(str)
     def on_suggestion_chosen(self, kind: str) -> None:
@@ -211,6 +215,16 @@ class ChatSession(QObject):
     def on_model_changed(self) -> None:
         """Another model answers from now on: its counts of tokens are others."""
         self._files.read_again()
+
+    @Slot()
+    def on_model_opened(self) -> None:
+        """A model is ready: let it read what is there."""
+        self._work_ahead()
+
+    @Slot()
+    def on_draft_read(self) -> None:
+        """The model has read the files of the draft."""
+        self._files.set_read()
 
     @Slot(str, float)
     def on_progress_changed(self, sentence: str, fraction: float) -> None:
@@ -246,6 +260,14 @@ class ChatSession(QObject):
         if turn is not None and turn.failed:
             self._give_back(turn.question)
         self.answer_ended.emit(message)
+        self._work_ahead()
+
+    def _work_ahead(self) -> None:
+        """Let the model use the time until Send: the draft's files, the answer in its next form."""
+        if not self._files.reading:
+            good = [item for item in self.attachments if item.problem is None]
+            turns = self._conversation.turns_to_read
+            self._controller.work_ahead(turns, good, self._files.detail)
 
     def _give_back(self, question: ChatMessage) -> None:
         """Put a question that was not answered back into the composer, unless it is in use."""

@@ -1,7 +1,7 @@
 """The files that go with the next question, as chips above the text.
 
 A chip is first "reading", then says what the file is and costs, or in a sentence why it cannot be
-sent.
+sent; and "ready" when the model has read it, so that nobody will wait for that.
 """
 
 import math
@@ -86,11 +86,14 @@ class AttachmentChip(QWidget):
         self.problem = attachment.problem or ""
         self._name = attachment.name
         self._sheet = ContactSheet(filmstrip or [thumbnail], QSizeF(_THUMB.size()))
-        facts = wording.short_facts(attachment)
-        at_own_size = attachment.kind == "image" and not wording.seen(attachment)
-        ready = "ready" if at_own_size and not attachment.remark else ""
-        self._line = self._of_itself(self.problem) or wording.joined(facts, ready)
+        self._line = self._of_itself(self.problem) or wording.short_facts(attachment)
         self._describe()
+
+    def show_read(self) -> None:
+        """The model has read the file as it is shown now."""
+        if self.attachment is not None and not self.problem:
+            self._line = wording.joined(wording.short_facts(self.attachment), "ready")
+            self._describe()
 
     def show_problem(self, sentence: str) -> None:
         """The file cannot be sent."""
@@ -259,6 +262,13 @@ class AttachmentChips(QScrollArea):
         chip = self._chip(path)
         if chip is not None:
             chip.show_attachment(attachment, thumbnail, filmstrip)
+            self._tell()
+
+    def set_read(self, path: Path) -> None:
+        """The model has read a file; nothing happens if its chip is gone."""
+        chip = self._chip(path)
+        if chip is not None:
+            chip.show_read()
             self._tell()
 
     def remove(self, path: Path) -> None:

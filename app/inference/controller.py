@@ -15,8 +15,13 @@ from PySide6.QtCore import QObject, Qt, QThread, QTimer, Signal, Slot
 
 from app.conversation.conversation import Turn
 from app.conversation.detail import PictureDetail
+from app.conversation.message import Attachment
 from app.inference.incoming_reply import IncomingReply
-from app.inference.requests import compose_messages, name_of_what_is_looked_at
+from app.inference.requests import (
+    compose_draft,
+    compose_messages,
+    name_of_what_is_looked_at,
+)
 from app.inference.token_buffer import TokenBuffer
 from app.inference.wording import (
     opening_progress,
@@ -24,6 +29,7 @@ from app.inference.wording import (
     progress_sentence,
 )
 from app.inference.worker import (
+    AheadJob,
     InferenceWorker,
     ModelCard,
     Opener,
@@ -64,6 +70,7 @@ class ReplyController(QObject):
         reply_finished(ChatMessage): the reply ended, by itself or because it was stopped.
         machine_measured(int, int): bytes of memory here, and how many of them models may use.
         reply_failed(ChatMessage): it broke off; `problem` says why, `text` is what had arrived.
+        draft_read(): the files that were given to `work_ahead` last are read.
     """
 
     state_changed = Signal(str)
@@ -77,11 +84,13 @@ class ReplyController(QObject):
     text_arrived = Signal(str)
     reply_finished = Signal(object)
     reply_failed = Signal(object)
+    draft_read = Signal()
     machine_measured = Signal(object, object)
 
     # To the worker, across threads.
     _open_requested = Signal(object)
     _reply_requested = Signal(object)
+    _ahead_requested = Signal(object)
     _measure_requested = Signal()
     _close_requested = Signal()
 
@@ -96,6 +105,7 @@ class ReplyController(QObject):
         self._opening_progress = opening_progress("loading", 0, 0)
         self._reply: IncomingReply | None = None
         self._replies_begun = 0
+        self._ahead = AheadJob(0, ())
         self._told_state: State = "closed"
         self._leaving = False
         self._closed = False
@@ -118,6 +128,7 @@ class ReplyController(QObject):
         self._worker.moveToThread(self._thread)
         self._open_requested.connect(self._worker.open_model)
         self._reply_requested.connect(self._worker.start_reply)
+        self._ahead_requested.connect(self._worker.work_ahead)
         self._measure_requested.connect(self._worker.measure_machine)
         self._close_requested.connect(self._worker.close)
         self._worker.opening_progressed.connect(self.on_opening_progressed)
@@ -127,6 +138,7 @@ class ReplyController(QObject):
         self._worker.files_left_out.connect(self.on_files_left_out)
         self._worker.reply_finished.connect(self.on_reply_finished)
         self._worker.reply_failed.connect(self.on_reply_failed)
+        self._worker.draft_read.connect(self.on_draft_read)
         self._worker.machine_measured.connect(self.machine_measured)
         self._thread.start()
 
@@ -151,6 +163,7 @@ class ReplyController(QObject):
         """
         if self._opening is not None:
             self._opening.cancel.set()
+        self._ahead.cancel.set()
         self._model_state = "loading"
         self._opening = OpenJob(folder, anyway)
         self._opening_progress = opening_progress("loading", 0, 0)
@@ -171,6 +184,7 @@ class ReplyController(QObject):
         if self._reply is not None:
             raise RuntimeError("a reply is already being received")
         self._replies_begun += 1
+        self._ahead.cancel.set()
         messages = compose_messages(turns)
         job = ReplyJob(self._replies_begun, messages, turns[-1].thinking, detail)
         self._reply = IncomingReply(job, name_of_what_is_looked_at(turns[-1].question.attachments))
@@ -179,6 +193,23 @@ class ReplyController(QObject):
             self.progress_changed.emit(*self._opening_progress)
         self._reply_requested.emit(job)
         self._tell_state()
+
+    def work_ahead(
+        self,
+        turns: Sequence[Turn],
+        attachments: Sequence[Attachment] = (),
+        detail: PictureDetail = "normal",
+    ) -> None:
+        """Use the time until the next reply is asked for: read `turns` and the files of a draft.
+
+        It takes the place of an earlier draft; `draft_read` may follow. While a reply is made or a
+        model loads nothing happens.
+        """
+        self._ahead.cancel.set()
+        if self.state == "idle":
+            messages = compose_draft(turns, attachments)
+            self._ahead = AheadJob(self._ahead.number + 1, messages, detail)
+            self._ahead_requested.emit(self._ahead)
 
     def stop(self) -> None:
         """Stop the reply. It ends within `STOP_PATIENCE_MS`, whatever the engine is doing."""
@@ -200,6 +231,7 @@ class ReplyController(QObject):
         if self._closed:
             return True
         self._leaving = True
+        self._ahead.cancel.set()
         if self._opening is not None:
             self._opening.cancel.set()
         self.abandon()
@@ -275,6 +307,12 @@ class ReplyController(QObject):
         message = self._reply.ended(finished)
         self._end_reply()
         self.reply_finished.emit(message)
+
+    @Slot(int)
+    def on_draft_read(self, number: int) -> None:
+        """The worker has read a draft; one that has changed since is ignored."""
+        if number == self._ahead.number and not self._ahead.cancel.is_set():
+            self.draft_read.emit()
 
     @Slot(int, str)
     def on_reply_failed(self, reply_id: int, sentence: str) -> None:

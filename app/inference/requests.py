@@ -69,6 +69,14 @@ def compose_messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
     return tuple(_messages(turns))
 
 
+def compose_draft(turns: Sequence[Turn], attachments: Sequence[Attachment]) -> tuple[Message, ...]:
+    """What the engine can read before the words of the next question are known."""
+    earlier = compose_messages(turns)
+    if not attachments:
+        return earlier
+    return (*earlier, Message("user", tuple(_media_part(item) for item in attachments)))
+
+
 def _messages(turns: Sequence[Turn]) -> Iterable[Message]:
     """User and assistant messages; an answer of which nothing was said is left out."""
     for turn in turns:

@@ -31,7 +31,7 @@ def progress_fraction(progress: Progress) -> float:
 
 def footnote(stats: ReplyStats) -> str:
     """Such as "read 41 of 2,990 · first word 0.4 s · 24 tokens/s", without what is not known."""
-    if not stats.read_tokens:  # stopped before, or too long to begin with
+    if not stats.read_tokens + stats.reused_tokens:  # stopped before, or too long to begin with
         return ""
     parts = [f"read {stats.read_tokens:,} of {stats.prompt_tokens:,}"]
     if stats.generated_tokens:

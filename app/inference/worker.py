@@ -19,13 +19,16 @@ from app.conversation.detail import PictureDetail
 from app.inference.requests import reply_settings, without_gone_files
 from app.inference.token_buffer import TokenBuffer
 from mlx_model.errors import FiresideError, SelfCheckError, TooLargeError
-from mlx_model.events import Event, Finished, ReplyStats
+from mlx_model.events import Event, Finished, Prepared, ReplyStats
 from mlx_model.messages import Message, ReplyRequest
 
 _log = logging.getLogger("fireside.inference")
 
 # Five steps: about a third of the processor time that the window's thread gets in a contest.
 _NICENESS = 5
+
+# How long the end of the program may take for what is not on the disk yet.
+_PUT_AWAY_S = 1.5
 
 _UNEXPECTED = (
     "Something went wrong inside the program. Ask again; "
@@ -50,6 +53,15 @@ class ReplyEngine(Protocol):
 
     def reply(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
         """Yield the events of one reply; `Finished` is the last of them."""
+
+    def prepare(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        """Read ahead what is known of the next request; `Prepared` is the last event."""
+
+    def idle(self, cancel: threading.Event) -> Iterator[Event]:
+        """Do what is worth doing while nobody waits."""
+
+    def close(self, limit_s: float) -> None:
+        """Put away what outlives the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,19 @@ class ReplyJob:
     reply_id: int
     messages: tuple[Message, ...]
     thinking: bool = False
+    detail: PictureDetail = "normal"
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class AheadJob:
+    """Work that nobody waits for: read these messages ahead, if there are any, then tidy up.
+
+    The last message is the files of a draft, or an answer. `number` tells one draft from another.
+    """
+
+    number: int
+    messages: tuple[Message, ...]
     detail: PictureDetail = "normal"
     cancel: threading.Event = field(default_factory=threading.Event)
 
@@ -139,6 +164,7 @@ class InferenceWorker(QObject):
         output_waiting(): the buffer has something to drain; at most once between two drains.
         reply_finished(int, Finished): the reply with this id ended.
         reply_failed(int, str): the reply with this id broke off; the sentence says why.
+        draft_read(int): the files of the draft with this number need not be read any more.
         machine_measured(int, int): bytes of memory here, and how many of them models may use.
     """
 
@@ -149,6 +175,7 @@ class InferenceWorker(QObject):
     output_waiting = Signal()
     reply_finished = Signal(int, object)
     reply_failed = Signal(int, str)
+    draft_read = Signal(int)
     # Objects: Qt's own whole numbers end at 2 GiB.
     machine_measured = Signal(object, object)
 
@@ -200,6 +227,21 @@ class InferenceWorker(QObject):
             return
         self.reply_finished.emit(job.reply_id, finished)
 
+    @Slot(object)
+    def work_ahead(self, job: AheadJob) -> None:
+        """Use the time until the next request; gives way within one piece of the work."""
+        if self._engine is None or job.cancel.is_set():
+            return
+        try:
+            if job.messages and self._has_read(self._engine, job):
+                self.draft_read.emit(job.number)
+            for _ in self._engine.idle(job.cancel):
+                pass
+        except FiresideError as error:
+            _log.info("not read ahead: %s", error)  # whoever asks hears of it
+        except Exception:  # noqa: BLE001 - a slot has nobody above it to catch anything
+            _log.exception("unexpected error in work ahead")
+
     @Slot()
     def measure_machine(self) -> None:
         """See how much memory there is; here because only this thread asks MLX."""
@@ -215,8 +257,21 @@ class InferenceWorker(QObject):
     @Slot()
     def close(self) -> None:
         """Free the model and end the thread's event loop."""
+        if self._engine is not None:
+            try:
+                self._engine.close(_PUT_AWAY_S)
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("what was read could not be put away")
         self._engine = None
         QThread.currentThread().quit()
+
+    def _has_read(self, engine: ReplyEngine, job: AheadJob) -> bool:
+        settings = reply_settings(False, engine.is_demo, job.detail)
+        messages, _ = without_gone_files(job.messages)
+        done = False
+        for event in engine.prepare(ReplyRequest(messages, settings), job.cancel):
+            done = isinstance(event, Prepared) and event.is_complete
+        return done
 
     def _run(self, engine: ReplyEngine, job: ReplyJob) -> Finished:
         settings = reply_settings(job.thinking, engine.is_demo, job.detail)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from PySide6.QtCore import QThread
 
-from mlx_model.events import Event, Finished, ReplyStats
+from mlx_model.events import Event, Finished, Prepared, ReplyStats
 from mlx_model.messages import ReplyRequest
 
 Script = Callable[[ReplyRequest, threading.Event], Iterator[Event]]
@@ -22,6 +22,7 @@ class ScriptedEngine:
     def __init__(self, script: Script) -> None:
         self._script = script
         self.requests: list[ReplyRequest] = []
+        self.prepared: list[ReplyRequest] = []
         self.threads: list[QThread] = []
 
     def reply(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
@@ -29,6 +30,18 @@ class ScriptedEngine:
         self.requests.append(request)
         self.threads.append(QThread.currentThread())
         yield from self._script(request, cancel)
+
+    def prepare(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        """Note what was to be read ahead."""
+        self.prepared.append(request)
+        yield Prepared(1, 0, 1, 0, is_complete=True)
+
+    def idle(self, cancel: threading.Event) -> Iterator[Event]:
+        """There is nothing to do."""
+        yield from ()
+
+    def close(self, limit_s: float) -> None:
+        """There is nothing to put away."""
 
 
 def wait_for_stop(cancel: threading.Event, limit_s: float = 5.0) -> None:

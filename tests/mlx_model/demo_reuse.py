@@ -31,6 +31,7 @@ CLIP = VideoPart(ASSETS / "samples" / "clip.mp4")
 SYSTEM = Message.text("system", "You know shapes. Answer in one short sentence, please.")
 LIMITS = MachineLimits(8 * GIB, 4 * GIB, prefill_chunk_tokens=16, vision_piece_work=10**9)
 NEVER = threading.Event()
+FIRST_WORDS = "What is this?"
 
 
 def fresh(loaded: Engine, limits: MachineLimits = LIMITS, disk: DiskMemory | None = None) -> Engine:

@@ -1,0 +1,359 @@
+"""What was read outlives the program, and whatever happens to the files no answer is ever wrong."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mlx_model.draft_head import DraftHead
+from mlx_model.engine import Engine
+from mlx_model.messages import Message
+from mlx_model.state.disk_memory import DiskMemory, model_key
+from tests.mlx_model.demo_reuse import (
+    CLIP,
+    DEMO,
+    LIMITS,
+    NEVER,
+    PICTURE,
+    SYSTEM,
+    Said,
+    ask,
+    assert_as_if_cold,
+    fresh,
+    prepared,
+    request_of,
+    user,
+)
+
+ROOT = Path(__file__).parents[3]
+WAIT_S = 60
+FIRST = (SYSTEM, user(PICTURE, CLIP, "What is this?"))
+KEY = "a model"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Engine:
+    return Engine.load(DEMO, LIMITS)
+
+
+@pytest.fixture
+def states(tmp_path: Path) -> Path:
+    return tmp_path / "states"
+
+
+def disk_of(states: Path, key: str = KEY, budget_bytes: int = 10**9) -> DiskMemory:
+    return DiskMemory(states, key, budget_bytes, spare_bytes=0)
+
+
+def files(states: Path, kind: str = "") -> list[Path]:
+    return sorted(states.glob(f"*/{kind}*.safetensors"))
+
+
+def restarted(loaded: Engine, states: Path, key: str = KEY) -> Engine:
+    return fresh(loaded, disk=disk_of(states, key))
+
+
+def talk(engine: Engine, *beginning: Message) -> tuple[Message, ...]:
+    """Two questions and their answers, all of it put away."""
+    messages = beginning or FIRST
+    for question in (None, user("How many shapes are there?")):
+        messages = messages if question is None else (*messages, question)
+        messages = (*messages, Message.text("assistant", ask(engine, *messages).text))
+        list(engine.idle(NEVER))
+    engine.close(WAIT_S)
+    return messages
+
+
+def assert_never_wrong(engine: Engine, loaded: Engine, *messages: Message) -> Said:
+    said = ask(engine, *messages)
+    assert said.text == ask(fresh(loaded), *messages).text
+    return said
+
+
+@pytest.mark.parametrize("drafting", [False, True])
+def test_after_a_restart_only_the_new_message_is_read(
+    loaded: Engine, states: Path, drafting: bool
+) -> None:
+    own = loaded.model.mtp
+    loaded.model.mtp = (own or DraftHead(loaded.model.config.text)) if drafting else None
+    try:
+        messages = talk(restarted(loaded, states))
+        more = (*messages, user("Is there a red circle?"))
+        before = ask(restarted_without_disk(loaded, messages), *more)
+        after = restarted(loaded, states)
+        said = ask(after, *more)
+        assert said.text == before.text == ask(fresh(loaded), *more).text
+        assert said.read == before.read < 24
+        assert said.patches == 0
+        again = restarted(loaded, states)
+        assert assert_as_if_cold(again, request_of(*FIRST)).reused_tokens > 50, "bit for bit"
+    finally:
+        loaded.model.mtp = own
+
+
+def restarted_without_disk(loaded: Engine, messages: tuple[Message, ...]) -> Engine:
+    """An engine that has had the same conversation and was never closed."""
+    engine = fresh(loaded)
+    for end in range(2, len(messages), 2):
+        ask(engine, *messages[:end])
+        assert prepared(engine.catch_up(NEVER)).is_complete
+    return engine
+
+
+def test_what_is_on_the_disk_is_not_written_again(loaded: Engine, states: Path) -> None:
+    engine = restarted(loaded, states)
+    messages = talk(engine)
+    written = {file: file.stat().st_ino for file in files(states)}
+    engine.close(WAIT_S)
+    other = restarted(loaded, states)
+    ask(other, *messages, user("Hello"))
+    list(other.idle(NEVER))
+    other.close(WAIT_S)
+    now = {file: file.stat().st_ino for file in files(states)}
+    assert all(now[file] == written[file] for file in written.keys() & now.keys())
+    assert set(files(states, "rows")) > {file for file in written if file.name[0] == "r"}
+
+
+def test_an_edit_and_another_branch_after_a_restart(loaded: Engine, states: Path) -> None:
+    messages = talk(restarted(loaded, states))
+    engine = restarted(loaded, states)
+    edited = assert_never_wrong(engine, loaded, *messages[:-2], user("Is there a circle?"))
+    assert edited.read < 24
+    more = assert_never_wrong(engine, loaded, *messages, user("Is there a circle?"))
+    assert more.read < 24
+    assert assert_never_wrong(engine, loaded, *FIRST).read <= 4
+
+
+def test_states_on_the_disk_are_thinned_out(loaded: Engine, states: Path) -> None:
+    engine = restarted(loaded, states)
+    messages: tuple[Message, ...] = ()
+    for number in range(12):
+        messages = (*messages, user(f"Is there a circle? {number}"))
+        messages = (*messages, Message.text("assistant", ask(engine, *messages).text))
+        list(engine.idle(NEVER))
+    engine.close(WAIT_S)
+    assert len(files(states, "state")) == 8
+    for length in (len(messages), 20):
+        said = assert_never_wrong(
+            restarted(loaded, states), loaded, *messages[:length], user("Hello")
+        )
+        assert said.stats.reused_tokens > 0
+
+
+def damage_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 8
+    file.write_bytes(content)
+
+
+def cut_in_half(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def empty(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+@pytest.mark.parametrize("harm", [damage_a_byte, cut_in_half, empty])
+@pytest.mark.parametrize("kind", ["rows", "state"])
+def test_a_damaged_file_is_removed_and_the_rest_used(
+    loaded: Engine, states: Path, harm: Callable[[Path], None], kind: str
+) -> None:
+    messages = talk(restarted(loaded, states))
+    longest = max(files(states, kind), key=lambda file: int(file.name.split("-")[-2]))
+    whole = assert_never_wrong(restarted(loaded, states), loaded, *messages, user("Hello"))
+    harm(longest)
+    engine = restarted(loaded, states)
+    said = assert_never_wrong(engine, loaded, *messages, user("Hello"))
+    assert not longest.exists()
+    assert 0 < said.stats.reused_tokens < whole.stats.reused_tokens
+
+
+def test_every_file_damaged_is_a_cold_start(loaded: Engine, states: Path) -> None:
+    messages = talk(restarted(loaded, states))
+    for file in files(states):
+        damage_a_byte(file)
+    said = assert_never_wrong(restarted(loaded, states), loaded, *messages, user("Hello"))
+    assert said.stats.reused_tokens == 0
+
+
+def test_files_of_another_model_are_not_looked_at(loaded: Engine, states: Path) -> None:
+    messages = talk(restarted(loaded, states))
+    own = files(states)
+    said = assert_never_wrong(
+        restarted(loaded, states, "another"), loaded, *messages, user("Hello")
+    )
+    assert said.stats.reused_tokens == 0
+    assert files(states)[: len(own)] == own, "they may be asked for again"
+
+
+def test_a_file_that_was_put_into_another_models_folder_is_removed(
+    loaded: Engine, states: Path
+) -> None:
+    messages = talk(restarted(loaded, states))
+    shutil.move(states / KEY, states / "another")
+    said = assert_never_wrong(
+        restarted(loaded, states, "another"), loaded, *messages, user("Hello")
+    )
+    assert said.stats.reused_tokens == 0
+
+
+def test_a_file_under_another_ones_name_is_removed(loaded: Engine, states: Path) -> None:
+    messages = talk(restarted(loaded, states))
+    one, other = files(states, "state")[:2]
+    shutil.copy(one, other)
+    said = assert_never_wrong(restarted(loaded, states), loaded, *messages[:2], user("Hello"))
+    assert said.stats.prompt_tokens
+    assert_never_wrong(restarted(loaded, states), loaded, *messages, user("Hello"))
+
+
+def test_everything_that_decides_what_a_state_is_makes_another_key(tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(DEMO, copy)
+    keys = [model_key(copy, True), model_key(copy, False)]
+    assert model_key(copy, True) == keys[0]
+    for name, old, new in (
+        ("config.json", b'"rope_theta"', b'"rope_theta" '),
+        ("tokenizer.json", b"a", b"b"),
+        ("preprocessor_config.json", b"{", b"{ "),
+        ("chat_template.jinja", b"user", b"User"),
+    ):
+        file = copy / name
+        content = file.read_bytes()
+        assert old in content
+        file.write_bytes(content.replace(old, new, 1))
+        keys.append(model_key(copy, True))
+    weights = next(copy.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    keys.append(model_key(copy, True))
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_folder_keeps_to_its_budget(loaded: Engine, states: Path) -> None:
+    budget_bytes = 400_000
+    engine = fresh(loaded, disk=disk_of(states, budget_bytes=budget_bytes))
+    for number in range(4):
+        messages = talk(engine, user(PICTURE, f"What is this? {number}"))
+        assert sum(file.stat().st_size for file in files(states)) <= budget_bytes
+    assert files(states)
+    after = fresh(loaded, disk=disk_of(states, budget_bytes=budget_bytes))
+    said = assert_never_wrong(after, loaded, *messages, user("Hello"))
+    assert said.stats.reused_tokens > 0, "the latest conversation is kept"
+
+
+def test_two_engines_share_a_folder(loaded: Engine, states: Path) -> None:
+    one, other = restarted(loaded, states), restarted(loaded, states)
+    messages = talk(one)
+    assert assert_never_wrong(other, loaded, *messages, user("Hello")).read < 24
+    for file in files(states, "rows"):
+        file.unlink()
+    assert_never_wrong(restarted(loaded, states), loaded, *messages, user("Hello"))
+    assert_never_wrong(one, loaded, *messages, user("Hello"))
+    list(one.idle(NEVER))
+    list(other.idle(NEVER))
+    one.close(WAIT_S)
+    other.close(WAIT_S)
+    assert assert_never_wrong(restarted(loaded, states), loaded, *messages, user("Hello")).read < 24
+
+
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """The system refuses to write files that are larger."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_refuses_costs_nothing_but_the_states(loaded: Engine, states: Path) -> None:
+    engine = restarted(loaded, states)
+    with largest_file(30_000):
+        messages = talk(engine)
+    assert not files(states, "state")
+    assert not list(states.glob("*/.*"))
+    assert_never_wrong(engine, loaded, *messages, user("Hello"))
+    assert_never_wrong(restarted(loaded, states), loaded, *messages, user("Hello"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a small disk")
+def test_a_full_disk_costs_nothing_but_the_states(loaded: Engine, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        engine = restarted(loaded, small)
+        messages = talk(engine)
+        assert not list(small.glob("*/.*")), "half a file takes the place of whole ones"
+        assert_never_wrong(engine, loaded, *messages, user("Hello"))
+        assert_never_wrong(restarted(loaded, small), loaded, *messages, user("Hello"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_putting_away_stops_between_two_files(loaded: Engine, states: Path) -> None:
+    engine = restarted(loaded, states)
+    ask(engine, *FIRST)
+    stopped = threading.Event()
+    stopped.set()
+    assert not engine.put_away(stopped)
+    engine.close(WAIT_S)
+    assert files(states)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from mlx_model.cpu_blas import prefer_openblas
+prefer_openblas()
+from tests.mlx_model.demo_reuse import DEMO, FIRST_WORDS, LIMITS, NEVER, PICTURE, ask, user
+from mlx_model.engine import Engine
+from mlx_model.state.disk_memory import DiskMemory
+engine = Engine.load(DEMO, LIMITS)
+engine.memory.disk = DiskMemory(Path(sys.argv[1]), "a model", 10**9, 0)
+print("ready", flush=True)
+for number in range(1000):
+    ask(engine, user(PICTURE, f"{FIRST_WORDS} {number % 7}"))
+    list(engine.idle(NEVER))
+"""
+
+
+def test_killed_while_it_writes(loaded: Engine, states: Path, tmp_path: Path) -> None:
+    """Over and over at another moment, once it could be seen in the middle of a file."""
+    seen_half = False
+    for number in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(states)], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        until = time.monotonic() + (WAIT_S if not seen_half else 0.2 * number)
+        while time.monotonic() < until:
+            if not seen_half and any(states.glob("*/.*.partial")):
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        seen_half = seen_half or any(states.glob("*/.*.partial"))
+    engine = restarted(loaded, states)
+    for number in range(7):
+        assert_never_wrong(engine, loaded, user(PICTURE, f"What is this? {number}"))
+    list(engine.idle(NEVER))
+    ask(engine, user("Something that nobody has asked before."))
+    list(engine.idle(NEVER))
+    engine.close(WAIT_S)
+    assert not list(states.glob("*/.*.partial")), "what was left behind is gone"

@@ -1,0 +1,83 @@
+"""A file of kept arrays comes back as it was written, or is known to be damaged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_model.state.state_file import (
+    PARTIAL,
+    DamagedError,
+    RawArray,
+    read_state_file,
+    write_state_file,
+)
+from mlx_model.tensor_files import read_header
+from mlx_model.tensor_writer import TensorLayout
+
+TOLD = {"model": "m", "piece": "rows-0-2-ü"}
+
+
+def raw(dtype: str, *shape: int) -> RawArray:
+    layout = TensorLayout(dtype, shape)
+    return RawArray(layout, np.arange(layout.size_bytes, dtype=np.uint8))
+
+
+ARRAYS = {"0.0": raw("BF16", 1, 2, 3), "0.1": raw("F32", 1, 2, 2)}
+
+
+def write(folder: Path) -> Path:
+    file = folder / "a.safetensors"
+    write_state_file(file, ARRAYS, TOLD)
+    return file
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    told, arrays = read_state_file(file)
+    assert told == TOLD
+    assert list(arrays) == list(ARRAYS)
+    for name, array in arrays.items():
+        assert array.layout == ARRAYS[name].layout
+        np.testing.assert_array_equal(array.data, ARRAYS[name].data)
+    assert {name: info.shape for name, info in read_header(file).items()} == {
+        "0.0": (1, 2, 3),
+        "0.1": (1, 2, 2),
+    }, "any reader of safetensors can look into it"
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    whole = file.read_bytes()
+    spaces = len(whole[: 8 + int.from_bytes(whole[:8], "little")].rstrip(b" "))
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        if spaces <= place < 8 + int.from_bytes(whole[:8], "little"):
+            continue  # filling that stands for nothing
+        file.write_bytes(damaged)
+        with pytest.raises(DamagedError):
+            read_state_file(file)
+
+
+def test_whatever_its_length_a_cut_file_is_noticed(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(DamagedError):
+            read_state_file(file)
+    file.write_bytes(whole + b"\0")
+    with pytest.raises(DamagedError):
+        read_state_file(file)
+    with pytest.raises(FileNotFoundError):
+        read_state_file(tmp_path / "gone")
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    file.mkdir()  # nothing takes the place of a folder
+    with pytest.raises(OSError, match="directory"):
+        write_state_file(file, ARRAYS, TOLD)
+    assert not list(tmp_path.glob(f".*{PARTIAL}"))

@@ -81,7 +81,6 @@ class Engine:
         processor: Processor,
         limits: MachineLimits,
         label: ModelLabel,
-        disk: DiskMemory | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
@@ -89,7 +88,7 @@ class Engine:
         self.name = label.name
         self.note = label.note
         self.is_demo = label.is_demo
-        self.memory = Memory(model, limits, disk)
+        self.memory = Memory(model, limits)
         self.has_spare_power: Callable[[], bool] = SparePower()
         self.drafts = MeasuredDrafts(limits.max_drafts)
         self._token_bytes = TokenBytes(processor.tokenizer)
@@ -103,13 +102,11 @@ class Engine:
         path: str | Path,
         limits: MachineLimits | None = None,
         cancel: threading.Event | None = None,
-        states: Path | None = None,
     ) -> Self:
         """Load the checkpoint folder `path`; CheckpointError says what is wrong with it.
 
         `limits` are those of this machine unless given. Sets mlx's memory limits, which hold for
-        the whole process. `states` is the folder in which what was read outlives the program; all
-        models share it. `cancel` may be set from any thread and is looked at before each tensor
+        the whole process. `cancel` may be set from any thread and is looked at before each tensor
         of the weights; LoadCancelledError then, and nothing of the model is kept.
         """
         limits = limits or MachineLimits.detect()
@@ -119,11 +116,7 @@ class Engine:
         model = load_model(path, cancel=cancel)
         model.mtp = _draft_head(path)
         unpack_small(model)
-        disk = None
-        if states is not None and limits.disk_bytes:
-            key = model_key(Path(path), with_drafts=model.mtp is not None)
-            disk = DiskMemory(states, key, limits.disk_bytes)
-        return cls(model, processor, limits, read_label(Path(path)), disk)
+        return cls(model, processor, limits, read_label(Path(path)))
 
     @property
     def max_context(self) -> int:
@@ -160,6 +153,15 @@ class Engine:
         only one when there is nothing to do; `cancel` and errors as in `prepare`.
         """
         return self._begun(self._caught_up(Leave(cancel, self.has_spare_power)))
+
+    def remember_on_disk(self, folder: Path, root: Path) -> None:
+        """From now on what is read outlives the program, in `root`, which all models share.
+
+        `folder` is where the checkpoint was loaded from.
+        """
+        if self.limits.disk_bytes:
+            key = model_key(folder, with_drafts=self.model.mtp is not None)
+            self.memory.disk = DiskMemory(root, key, self.limits.disk_bytes)
 
     def idle(self, cancel: threading.Event) -> Iterator[Event]:
         """All that is worth doing while nobody waits: `catch_up`, then `put_away`."""

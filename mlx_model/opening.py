@@ -32,6 +32,9 @@ _log = logging.getLogger("fireside.opening")
 # What is kept of conversations where a model leaves no room for more: two states of the 9B.
 _LEAST_STATE_BYTES = GIB // 8
 
+# Where what was read outlives the program.
+_STATES = "states"
+
 OpeningStage = Literal["loading", "checking"]
 # (stage, done, total); total is 0 while nobody knows.
 OnOpening = Callable[[OpeningStage, int, int], None]
@@ -81,7 +84,7 @@ def open_engine(
         limits = replace(limits, max_context_tokens=_fewer(limits.max_context_tokens, fit.tokens))
     spare_bytes = max(fit.allowed_bytes - fit.needed_bytes, _LEAST_STATE_BYTES)
     limits = replace(limits, state_bytes=min(limits.state_bytes, spare_bytes))
-    engine = Engine.load(folder, limits, cancel, cache_folder() / "states")
+    engine = Engine.load(folder, limits, cancel)
     if fit.verdict == "tight":
         engine.note = _joined(engine.note, f"chats of up to {fit.tokens:,} tokens")
     records = CheckRecords(cache_folder())
@@ -99,6 +102,7 @@ def open_engine(
         checked = True
     finally:
         mx.clear_cache()
+    engine.remember_on_disk(folder, cache_folder() / _STATES)  # the check reads everything anew
     return Opened(engine, fit, checked)
 
 

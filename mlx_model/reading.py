@@ -39,12 +39,12 @@ class Memory:
         disk: what outlives the program, if anything does.
     """
 
-    def __init__(self, model: Model, limits: MachineLimits, disk: DiskMemory | None = None) -> None:
+    def __init__(self, model: Model, limits: MachineLimits) -> None:
         self.histories: HistoryTree[SequenceCache] = HistoryTree(
             model.make_cache, limits.state_bytes
         )
         self.media = MediaMemory(limits.feature_bytes)
-        self.disk = disk
+        self.disk: DiskMemory | None = None
 
     def resume(self, keys: Keys) -> SequenceCache:
         """A sequence that holds the longest known beginning of `keys`."""

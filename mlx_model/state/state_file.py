@@ -65,6 +65,8 @@ def read_state_file(file: Path) -> tuple[dict[str, str], dict[str, RawArray]]:
     content = np.fromfile(file, np.uint8)
     try:
         metadata, layouts, start = _parsed(content)
+        if header(layouts, metadata) != content[:start].tobytes():
+            raise ValueError("the header is not as it was written")
         digest = metadata.pop(_DIGEST)
         arrays: dict[str, RawArray] = {}
         for name, layout in layouts.items():

@@ -37,7 +37,9 @@ FIRST_WORDS = "What is this?"
 def fresh(loaded: Engine, limits: MachineLimits = LIMITS, disk: DiskMemory | None = None) -> Engine:
     """The same model with nothing read yet, but for what is on the disk."""
     label = ModelLabel(loaded.name, loaded.note, loaded.is_demo)
-    return Engine(loaded.model, loaded.processor, limits, label, disk)
+    engine = Engine(loaded.model, loaded.processor, limits, label)
+    engine.memory.disk = disk
+    return engine
 
 
 def user(*parts: Part | str) -> Message:

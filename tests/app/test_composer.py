@@ -161,7 +161,12 @@ def test_chip_tells_what_is_known(composer: Composer) -> None:
     assert chip.is_pending
     assert chip.line == "reading"
     composer.chips.update_chip(PICTURE, PICTURE_FILE, image(), [])
+    assert chip.line == "640 × 480 · 300 tokens"
+    composer.chips.set_read(PICTURE)
     assert chip.line == "640 × 480 · 300 tokens · ready"
+    assert chip.accessibleName().endswith(chip.line)
+    composer.chips.update_chip(PICTURE, PICTURE_FILE, image(), [])
+    assert chip.line == "640 × 480 · 300 tokens", "looked at in another way"
     clip = Path("/clips/a.mp4")
     composer.chips.add(clip)
     composer.chips.update_chip(

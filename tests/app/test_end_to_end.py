@@ -3,6 +3,7 @@
 What a right answer says stands in one table, that of the tour.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -16,10 +17,11 @@ from pytestqt.qtbot import QtBot
 
 from app.composition import Composition
 from app.conversation.message import ChatMessage
-from app.inference.worker import Opener, open_model
+from app.inference.worker import OnOpening, Opener, OpenJob, ReplyEngine, open_model
 from app.resources import DEMO_MODEL_DIR, SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from app.terminal.tour_steps import TOUR, is_right
+from mlx_model import Engine
 from tools.bench.long_reply import QUESTION, open_talkative
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,14 @@ def attach(composition: Composition, qtbot: QtBot, *paths: Path) -> None:
     qtbot.waitUntil(lambda: not composition.session.inspecting, timeout=60_000)
 
 
+def open_without_spare_power(job: OpenJob, on_progress: OnOpening) -> ReplyEngine:
+    """On a battery that runs low nothing is read ahead."""
+    engine = open_model(job, on_progress)
+    assert isinstance(engine, Engine)
+    engine.has_spare_power = lambda: False
+    return engine
+
+
 def answer_to(composition: Composition, qtbot: QtBot, question: str) -> ChatMessage:
     with qtbot.waitSignal(composition.session.answer_ended, timeout=60_000) as ended:
         ask(composition.window, question)
@@ -59,7 +69,7 @@ def answer_to(composition: Composition, qtbot: QtBot, question: str) -> ChatMess
 def test_answers_stream_into_the_window_and_are_right(
     open_program: OpenProgram, qtbot: QtBot
 ) -> None:
-    composition = open_program(open_model)
+    composition = open_program(open_without_spare_power)
     assert composition.window.header.pill.words == "Demo model · coloured shapes only"
     streamed: list[str] = []
     progress: list[str] = []
@@ -86,6 +96,52 @@ def test_answers_stream_into_the_window_and_are_right(
     assert not wrong
 
 
+def figures(message: ChatMessage) -> tuple[int, int]:
+    """How many tokens the footnote says were read, and of how many."""
+    found = re.match(r"read ([\d,]+) of ([\d,]+) ", message.footnote)
+    assert found is not None
+    read, total = (int(number.replace(",", "")) for number in found.groups())
+    return read, total
+
+
+def test_a_follow_up_reads_its_own_words_alone(open_program: OpenProgram, qtbot: QtBot) -> None:
+    composition = open_program(open_model)
+    clip, picture = SAMPLES_DIR / "clip.mp4", SAMPLES_DIR / "shapes.png"
+    looked: list[str] = []
+    composition.controller.progress_changed.connect(lambda sentence, _: looked.append(sentence))
+    with qtbot.waitSignal(composition.controller.draft_read):
+        attach(composition, qtbot, picture, clip)
+    assert [chip.line.endswith(" · ready") for chip in composition.window.composer.chips.chips]
+    with qtbot.waitSignal(composition.controller.draft_read):
+        first = answer_to(composition, qtbot, "List the shapes from left to right.")
+    assert not any(sentence.startswith("Looking") for sentence in looked), "before Send"
+    read, total = figures(first)
+    assert read < 24 < 50 < total
+    with qtbot.waitSignal(composition.controller.draft_read):
+        second = answer_to(composition, qtbot, "Is there a red circle?")
+    assert figures(second)[0] < 24
+    assert figures(second)[1] > total
+    with qtbot.waitSignal(composition.session.answer_ended) as ended:
+        composition.session.on_regenerate_requested()
+    assert figures(ended.args[0])[0] <= 4
+    assert ended.args[0].text == second.text
+
+
+def test_the_next_start_goes_on_where_this_one_ended(
+    open_program: OpenProgram, qtbot: QtBot
+) -> None:
+    asked = "List the shapes from left to right."
+    composition = open_program(open_model)
+    attach(composition, qtbot, SAMPLES_DIR / "shapes.png")
+    first = answer_to(composition, qtbot, asked)
+    assert composition.close(20_000)
+    after = open_program(open_without_spare_power)
+    attach(after, qtbot, SAMPLES_DIR / "shapes.png")
+    again = answer_to(after, qtbot, asked)
+    assert again.text == first.text
+    assert figures(again)[0] <= 4
+
+
 def test_stop_answers_soon_and_the_next_question_is_answered(
     open_program: OpenProgram, qtbot: QtBot
 ) -> None:
@@ -109,7 +165,7 @@ def test_stop_answers_soon_and_the_next_question_is_answered(
 def test_stop_before_the_first_word_and_the_next_question_is_answered(
     open_program: OpenProgram, qtbot: QtBot, tmp_path: Path, stage: str
 ) -> None:
-    composition = open_program(open_model)
+    composition = open_program(open_without_spare_power)
     photo = tmp_path / "photo.jpg"
     Image.effect_noise((3000, 2000), 60).convert("RGB").save(photo)
     attach(composition, qtbot, photo, SAMPLES_DIR / "clip.mp4")

@@ -119,6 +119,10 @@ def lines(composition: Composition) -> list[str]:
     return [chip.line for chip in composition.window.composer.chips.chips]
 
 
+def wait_for_lines(composition: Composition, qtbot: QtBot, *wanted: str) -> None:
+    qtbot.waitUntil(lambda: lines(composition) == list(wanted))
+
+
 def choose(composition: Composition, qtbot: QtBot, number: int) -> None:
     pill = composition.window.composer.detail_pill
     qtbot.mouseClick(pill, Qt.MouseButton.LeftButton)
@@ -145,7 +149,7 @@ def test_the_choice_shows_on_the_chips_at_once_and_is_asked_for(
         tokens = processor.image_tokens(4000, 3000, most)
         return f"seen as {width:,} × {height:,} · {tokens:,} tokens"
 
-    assert lines(composition) == [seen(2048), "640 × 400 · 240 tokens · ready"]
+    wait_for_lines(composition, qtbot, f"{seen(2048)} · ready", "640 × 400 · 240 tokens · ready")
     assert pill.isVisible()
     assert pill.accessibleName() == "Detail normal"
     costs = [240 + processor.image_tokens(4000, 3000, most) for most in (2048, 8192, None)]
@@ -155,7 +159,8 @@ def test_the_choice_shows_on_the_chips_at_once_and_is_asked_for(
     ]
     choose(composition, qtbot, 1)
     assert pill.accessibleName() == "Detail high"
-    assert lines(composition) == [seen(8192), "640 × 400 · 240 tokens · ready"]
+    wait_for_lines(composition, qtbot, f"{seen(8192)} · ready", "640 × 400 · 240 tokens · ready")
+    assert engine.prepared[-1].settings.max_image_tokens == 8192
     with qtbot.waitSignal(composition.session.answer_ended):
         ask(composition.window, "What is this?")
     assert engine.requests[0].settings.max_image_tokens == 8192
@@ -219,7 +224,7 @@ def test_a_clip_that_was_cut_off_tells_what_is_left_of_it(
     attach(composition, qtbot, cut)
     (line,) = lines(composition)
     assert line.startswith("0:01 · ")
-    assert line.endswith(" · ends early")
+    assert " · ends early" in line
 
 
 def test_a_header_that_lies_about_the_length_is_not_believed(

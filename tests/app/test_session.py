@@ -19,7 +19,7 @@ from app.conversation.message import ChatMessage
 from app.resources import SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from mlx_model.errors import MediaError
-from mlx_model.events import Event, Notice, Progress, TextDelta
+from mlx_model.events import Event, Notice, Prepared, Progress, TextDelta
 from mlx_model.messages import ImagePart, Message, ReplyRequest, TextPart, VideoPart
 from tests.app.scripted_engine import Script, ScriptedEngine, finished, wait_for_stop
 
@@ -118,6 +118,90 @@ def test_dropped_files_go_with_the_question(
     assert chip_names(composition) == []
     (turn,) = composition.session.conversation.turns
     assert [item.token_count for item in turn.question.attachments] == [15, 24]
+
+
+def wait_for_lines(composition: Composition, qtbot: QtBot, ready: int) -> None:
+    """Until so many chips say that their files are read, and none besides."""
+    chips = composition.window.composer.chips
+    qtbot.waitUntil(lambda: [chip.line.endswith("ready") for chip in chips.chips] == [True] * ready)
+
+
+def test_dropped_files_are_read_ahead_and_their_chips_say_so(
+    make_composition: MakeComposition, qtbot: QtBot
+) -> None:
+    composition, engine = make_composition(echo)
+    attach(composition, qtbot, PICTURE, CLIP)
+    wait_for_lines(composition, qtbot, 2)
+    files = ImagePart(PICTURE), VideoPart(CLIP)
+    assert engine.prepared[-1].messages == (Message("user", files),)
+    composition.window.composer.chips.chips[0].remove_button.click()
+    wait_for_lines(composition, qtbot, 1)
+    qtbot.waitUntil(lambda: engine.prepared[-1].messages == (Message("user", files[1:]),))
+    ask_and_wait(composition, qtbot, "Which way?")
+    attach(composition, qtbot, PICTURE)
+    wait_for_lines(composition, qtbot, 1)
+    assert engine.prepared[-1].messages == (
+        Message("user", (VideoPart(CLIP), TextPart("Which way?"))),
+        Message.text("assistant", "You said: Which way?"),
+        Message("user", files[:1]),
+    )
+
+
+def test_an_answer_is_read_in_its_next_form_before_anybody_asks_on(
+    make_composition: MakeComposition, qtbot: QtBot
+) -> None:
+    composition, engine = make_composition(echo)
+    ask_and_wait(composition, qtbot, "hello")
+    messages = Message.text("user", "hello"), Message.text("assistant", "You said: hello")
+    qtbot.waitUntil(lambda: bool(engine.prepared) and engine.prepared[-1].messages == messages)
+
+
+def test_a_question_interrupts_what_is_read_ahead(
+    make_composition: MakeComposition, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[bool] = []
+
+    def read(
+        self: ScriptedEngine, request: ReplyRequest, cancel: threading.Event
+    ) -> Iterator[Event]:
+        self.prepared.append(request)
+        wait_for_stop(cancel)
+        stopped.append(cancel.is_set())
+        yield Prepared(0, 0, 0, 0, is_complete=False)
+
+    composition, engine = make_composition(echo)
+    monkeypatch.setattr(ScriptedEngine, "prepare", read)
+    attach(composition, qtbot, PICTURE)
+    qtbot.waitUntil(lambda: bool(engine.prepared))
+    attach(composition, qtbot, CLIP)
+    qtbot.waitUntil(lambda: len(engine.prepared) == 2)
+    assert stopped == [True], "another draft takes its place"
+    assert ask_and_wait(composition, qtbot, "Which way?").text == "You said: Which way?"
+    assert stopped == [True, True]
+    composition.controller.work_ahead(())
+    composition.window.header.new_chat_button.click()
+
+
+@pytest.mark.parametrize("error", [MediaError("gone.png is not there."), ValueError("a bug")])
+def test_what_goes_wrong_while_nobody_waits_is_not_said(
+    make_composition: MakeComposition,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def read(
+        self: ScriptedEngine, request: ReplyRequest, cancel: threading.Event
+    ) -> Iterator[Event]:
+        self.prepared.append(request)
+        raise error
+        yield
+
+    composition, engine = make_composition(echo)
+    monkeypatch.setattr(ScriptedEngine, "prepare", read)
+    attach(composition, qtbot, PICTURE)
+    qtbot.waitUntil(lambda: bool(engine.prepared))
+    assert ask_and_wait(composition, qtbot, "What?").text == "You said: What?"
+    assert not problems(composition)
 
 
 def test_send_waits_for_a_file_that_is_still_being_read(

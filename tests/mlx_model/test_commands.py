@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mlx_model.__main__ import main
+from mlx_model.cache_folder import VARIABLE as CACHE
 
 ROOT = Path(__file__).parents[2]
 PICTURE = "assets/samples/shapes.png"
@@ -330,9 +331,14 @@ class Chat:
     """A running `chat --jsonl` and the other program's side of it."""
 
     def __init__(self) -> None:
+        self.start()
+
+    def start(self, cache: Path | None = None) -> None:
+        """A process, which keeps things in the folder of all tests unless another is given."""
         self.process = subprocess.Popen(
             [*COMMAND, "chat", "--jsonl"],
             cwd=ROOT,
+            env=os.environ | ({CACHE: str(cache)} if cache else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -342,6 +348,18 @@ class Chat:
         assert self.process.stderr
         self.requests, self.events = self.process.stdin, self.process.stdout
         self.errors = self.process.stderr
+
+    def restart(self, cache: Path | None = None) -> None:
+        """Another process in the place of the one that has ended, or is ended."""
+        self.close()
+        self.start(cache)
+
+    def close(self) -> None:
+        """End the process if it has not ended."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.requests, self.events, self.errors):
+            stream.close()
 
     def send(self, request: Any) -> None:
         data = request if isinstance(request, bytes) else json.dumps(request).encode()
@@ -359,6 +377,18 @@ class Chat:
             records.append(self.receive())
         return records
 
+    def ask(self, *messages: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The text of a short answer, and its figures."""
+        self.send({"id": 1, "messages": messages, "max_tokens": 16})
+        *spoken, last = self.until("finished", "error")
+        assert last["type"] == "finished", last
+        return "".join(part["text"] for part in spoken if part["type"] == "text"), last["stats"]
+
+    def prepare(self, *messages: dict[str, Any]) -> dict[str, Any]:
+        """What reading ahead came to."""
+        self.send({"id": 1, "prepare": {"messages": messages}})
+        return self.until("prepared", "error")[-1]
+
     def end(self) -> int:
         """Close the input and wait; the exit status."""
         self.requests.close()
@@ -372,10 +402,7 @@ def chat() -> Iterator[Chat]:
     try:
         yield session
     finally:
-        session.process.kill()
-        session.process.wait()
-        for stream in (session.requests, session.events, session.errors):
-            stream.close()
+        session.close()
 
 
 def ask(request_id: Any, *parts: Any, **settings: Any) -> dict[str, Any]:
@@ -414,9 +441,56 @@ def test_a_conversation_with_a_picture_and_a_clip(chat: Chat) -> None:
     assert chat.errors.read() == b""
 
 
+def said_by_user(*parts: Any) -> dict[str, Any]:
+    return ask(0, *parts)["messages"][0]
+
+
+def said_by_model(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def test_nothing_that_was_read_once_is_read_again(chat: Chat, tmp_path: Path) -> None:
+    """A client that sends whatever history it likes, to one process and to the next."""
+    picture, clip = {"type": "image", "path": PICTURE}, {"type": "video", "path": CLIP}
+    history = [said_by_user(picture, "List the shapes from left to right.")]
+    asked: list[list[dict[str, Any]]] = []
+    answers: list[str] = []
+
+    def check(messages: list[dict[str, Any]], most: int, patches: int = 0) -> str:
+        text, stats = chat.ask(*messages)
+        assert stats["read_tokens"] <= most
+        assert stats["reused_tokens"] == stats["prompt_tokens"] - stats["read_tokens"]
+        assert stats["encoded_patches"] == patches
+        asked.append(list(messages))
+        answers.append(text)
+        return text
+
+    history.append(said_by_model(check(history, 99, 60)))
+    for question in ("Is there a red circle?", "How many shapes are there?"):
+        assert chat.prepare(*history)["is_complete"]
+        history.append(said_by_user(question))
+        history.append(said_by_model(check(history, 20)))
+    assert check(history[:-1], 4) == answers[-1], "regenerate"
+    edited = [*history[:2], said_by_user("Is there a blue square?")]
+    check(edited, 20)
+    check([*history, said_by_user("Which colour is the circle?")], 40)  # back to the other branch
+    looked = chat.prepare(*history, said_by_user(clip))
+    assert (looked["is_complete"], looked["encoded_patches"]) == (True, 96)
+    more = [*history, said_by_user(clip, "Which way does the circle move?")]
+    check(more, 20)
+    assert chat.prepare(*more, said_by_model(answers[-1]))["is_complete"]
+    assert chat.end() == 0
+    chat.restart()
+    check([*more, said_by_model(answers[-1]), said_by_user("Is there a circle?")], 20)
+    check([*edited[:2], said_by_user("Is there a green circle?")], 20)
+    for number, (messages, answer) in list(enumerate(zip(asked, answers, strict=True)))[4:8]:
+        chat.restart(tmp_path / str(number))
+        assert chat.ask(*messages)[0] == answer, "what a process says that has read nothing"
+
+
 def test_the_process_survives_whatever_is_wrong_with_a_request(chat: Chat) -> None:
     chat.send(b"this is not JSON")
-    chat.send({"id": 2, "prepare": {"messages": []}})
+    chat.send({"id": 2, "prepare": {"messages": {}}})
     chat.send(ask(3, {"type": "image", "path": "gone.png"}, "What?"))
     chat.send(ask(4, "Hello", nonsense=1))
     chat.send({"id": 5, "messages": []})

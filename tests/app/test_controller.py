@@ -408,3 +408,24 @@ def test_a_window_that_draws_slowly_gets_time_for_other_things(
     qtbot.waitUntil(lambda: controller.state == "idle", timeout=20_000)
     # No upper bound: a busy machine may rest longer.
     assert min(rests[:5]) > 0.05, "twice as long as drawing took"
+
+
+def test_a_draft_that_has_changed_since_is_not_ready(
+    make_controller: MakeController, qtbot: QtBot
+) -> None:
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        yield finished()
+
+    controller, _ = opened(make_controller, script, qtbot)
+    heard: list[bool] = []
+    controller.draft_read.connect(lambda: heard.append(True))
+    with qtbot.waitSignal(controller.draft_read):
+        controller.work_ahead((), (CLIP,))
+    controller.on_draft_read(0)
+    assert heard == [True], "an earlier one"
+    with qtbot.waitSignal(controller.reply_finished):
+        controller.work_ahead((), (CLIP,))
+        controller.start_reply(FIRST)
+        controller.work_ahead((), (CLIP,))
+        assert controller.state == "replying"
+    assert heard == [True], "a reply came between"

@@ -161,7 +161,7 @@ class Engine:
         """
         if self.limits.disk_bytes:
             key = model_key(folder, with_drafts=self.model.mtp is not None)
-            self.memory.disk = DiskMemory(root, key, self.limits.disk_bytes)
+            self.memory.outlive(DiskMemory(root, key, self.limits.disk_bytes))
 
     def idle(self, cancel: threading.Event) -> Iterator[Event]:
         """All that is worth doing while nobody waits: `catch_up`, then `put_away`."""
@@ -174,8 +174,7 @@ class Engine:
         Waits for all of it but the last piece, which `close` waits for.
         """
         self._begun(None)
-        disk = self.memory.disk
-        return disk is None or disk.put_away(self.memory.histories, cancel)
+        return self.memory.put_away(cancel)
 
     def close(self, limit_s: float) -> None:
         """Put away what is not on the disk yet, as far as that goes within `limit_s`."""

@@ -119,7 +119,7 @@ class _MediaReader:
 
     def read_picture(self, part: ImagePart, media: MediaQueue) -> list[str]:
         file, digest = self._digest(part)
-        sight = self.memory.sights.get(digest)
+        sight = self.memory.sight(digest)
         if sight is None:
             sight = self._look_at_picture(part)
             self._keep(digest, sight, part, file)
@@ -140,7 +140,7 @@ class _MediaReader:
 
     def read_clip(self, part: VideoPart, media: MediaQueue) -> list[str]:
         file, digest = self._digest(part)
-        sight, opening = self.memory.sights.get(digest), self._opening(part, file)
+        sight, opening = self.memory.sight(digest), self._opening(part, file)
         if sight is None:
             sight, patches = self._look_at_clip(part)
             self._keep(digest, sight, part, file)
@@ -165,7 +165,7 @@ class _MediaReader:
         self, digest: bytes, sight: Sight, part: ImagePart | VideoPart, file: FileDigest
     ) -> None:
         _need_unchanged(part, file)
-        self.memory.sights.put(digest, sight)
+        self.memory.keep(digest, sight)
 
     def _look_at_picture(self, part: ImagePart) -> Sight:
         info = _unless_cancelled(functools.partial(probe_image, part.path), self.cancel)

@@ -46,6 +46,18 @@ class Memory:
         self.media = MediaMemory(limits.feature_bytes)
         self.disk: DiskMemory | None = None
 
+    def outlive(self, disk: DiskMemory) -> None:
+        """From now on, what is worth it goes to the disk and comes from there."""
+        self.disk = disk
+        self.media.recall = disk.sight
+
+    def put_away(self, cancel: threading.Event) -> bool:
+        """Write what the disk does not have yet; False when stopped."""
+        if self.disk is None:
+            return True
+        is_done = self.disk.put_away(self.histories, cancel)
+        return self.disk.put_sights(self.media.unsaved, cancel) and is_done
+
     def resume(self, keys: Keys) -> SequenceCache:
         """A sequence that holds the longest known beginning of `keys`."""
         if self.disk is not None:

@@ -10,9 +10,11 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -22,13 +24,15 @@ from mlx_model.fingerprint import checkpoint_identity, files_stamp, program_vers
 from mlx_model.state.background_writer import BackgroundWriter
 from mlx_model.state.branch import Keys
 from mlx_model.state.history_tree import HistoryTree
+from mlx_model.state.recent_store import RecentStore
+from mlx_model.state.sight import Sight
 from mlx_model.state.state_file import (
     DamagedError,
     RawArray,
     read_state_file,
     write_state_file,
 )
-from mlx_model.state.state_folder import StateFolder, StoredPiece, prefix_digests
+from mlx_model.state.state_folder import StateFolder, StoredPiece, StoredSight, prefix_digests
 from mlx_model.state.thinning import least_missed
 from mlx_model.tensor_writer import DTYPES, TensorLayout
 
@@ -141,13 +145,39 @@ class DiskMemory:
         self.folder.touch([*stored.rows.values(), *stored.states.values()])
         return True
 
+    def sight(self, digest: bytes) -> Sight | None:
+        """What was found out about a picture or clip, maybe by an earlier run of the program."""
+        piece = StoredSight(digest)
+        try:
+            metadata, _ = read_state_file(self.folder.path(piece))
+            if not metadata.items() >= self._label(piece).items():
+                raise DamagedError(piece.name)
+            found = _sight(json.loads(metadata["sight"]))
+        except OSError:
+            return None
+        except (DamagedError, ValueError, LookupError, TypeError) as error:
+            _log.warning("a damaged state was removed: %s", error)
+            self.folder.remove(piece)
+            return None
+        self.folder.touch([piece])
+        return found
+
+    def put_sights(self, sights: RecentStore[bytes, Sight], cancel: threading.Event) -> bool:
+        """Write them, and take them out of `sights`; False when stopped."""
+        while (one := sights.take()) is not None:
+            told = {"sight": json.dumps(asdict(one[1]))}
+            if not self._put(StoredSight(one[0]), partial(_no_arrays, told), cancel):
+                sights.put(*one)
+                return False
+        return True
+
     def close(self, limit_s: float) -> None:
         """Wait for the piece that is being written."""
         self.writer.wait(limit_s)
 
     def _put(
         self,
-        piece: StoredPiece,
+        piece: StoredPiece | StoredSight,
         content: Callable[[], tuple[dict[str, mx.array], dict[str, str]]],
         cancel: threading.Event,
     ) -> bool:
@@ -164,7 +194,10 @@ class DiskMemory:
         return True
 
     def _write(
-        self, piece: StoredPiece, arrays: Mapping[str, RawArray], metadata: Mapping[str, str]
+        self,
+        piece: StoredPiece | StoredSight,
+        arrays: Mapping[str, RawArray],
+        metadata: Mapping[str, str],
     ) -> None:
         """On the writer's thread."""
         self.folder.prepare()
@@ -173,7 +206,7 @@ class DiskMemory:
             raise OSError("there is no room on the disk")
         write_state_file(self.folder.path(piece), arrays, metadata)
 
-    def _label(self, piece: StoredPiece) -> dict[str, str]:
+    def _label(self, piece: StoredPiece | StoredSight) -> dict[str, str]:
         """What every file says of itself, so that none is taken for another."""
         return {"model": self._key, "piece": piece.name}
 
@@ -226,6 +259,17 @@ def _arrays_of(state: Checkpoint) -> tuple[dict[str, mx.array], dict[str, str]]:
         "last_position": json.dumps(state.last_position),
         "layers": str(len(state.states)),
     }
+
+
+def _no_arrays(told: dict[str, str]) -> tuple[dict[str, mx.array], dict[str, str]]:
+    return {}, told
+
+
+def _sight(told: dict[str, Any]) -> Sight:
+    """What `asdict` made of one; JSON knows lists only."""
+    grid, times = told.pop("grid"), told.pop("times_s")
+    groups, height, width = map(int, grid)
+    return Sight(grid=(groups, height, width), times_s=tuple(map(float, times)), **told)
 
 
 def _named(layers: Sequence[LayerArrays]) -> dict[str, mx.array]:

@@ -5,6 +5,7 @@ which pixels the model sees of them; it says nothing of names and places.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import mlx.core as mx
 
@@ -15,6 +16,7 @@ from mlx_model.state.recent_store import RecentStore
 from mlx_model.state.sight import Sight
 
 _MOST_SIGHTS = 4096
+_MOST_UNSAVED = 256
 
 
 class MediaMemory:
@@ -24,6 +26,8 @@ class MediaMemory:
         files: the hashes of files.
         sights: sizes, times and the like, by content digest.
         features: embeddings [tokens, hidden], by content digest.
+        unsaved: the sights that are not on the disk yet, if any ever will be.
+        recall: finds a sight that another run of the program has left behind.
     """
 
     def __init__(self, feature_bytes: int) -> None:
@@ -31,11 +35,28 @@ class MediaMemory:
         self.files = FileDigests()
         self.sights: RecentStore[bytes, Sight] = RecentStore(_MOST_SIGHTS)
         self.features: RecentStore[bytes, mx.array] = RecentStore(feature_bytes, _nbytes)
+        self.unsaved: RecentStore[bytes, Sight] = RecentStore(_MOST_UNSAVED)
+        self.recall: Callable[[bytes], Sight | None] = lambda _digest: None
+
+    def sight(self, digest: bytes) -> Sight | None:
+        """What is known of a picture or clip."""
+        known = self.sights.get(digest)
+        if known is None:
+            known = self.recall(digest)
+            if known is not None:
+                self.sights.put(digest, known)
+        return known
+
+    def keep(self, digest: bytes, sight: Sight) -> None:
+        """A picture or clip has been looked at."""
+        self.sights.put(digest, sight)
+        self.unsaved.put(digest, sight)
 
     def clear(self) -> None:
         """Forget everything."""
         self.files = FileDigests()
         self.sights.clear()
+        self.unsaved.clear()
         self.features.clear()
 
 

@@ -34,6 +34,14 @@ class RecentStore(Generic[K, V]):
         while self.size > self._capacity:
             self.size -= self._size_of(self._values.popitem(last=False)[1])
 
+    def take(self) -> tuple[K, V] | None:
+        """Take out what has not been used for longest; None when it is empty."""
+        if not self._values:
+            return None
+        key, value = self._values.popitem(last=False)
+        self.size -= self._size_of(value)
+        return key, value
+
     def clear(self) -> None:
         """Forget everything."""
         self._values.clear()

@@ -1,9 +1,10 @@
 """The folder of states on the disk: which files there are, which fit a prompt, which go first.
 
-A file's name says which tokens it belongs to: `rows-START-STOP-DIGEST` holds the keys and values of
-tokens [START, STOP), `state-LENGTH-DIGEST` what goes on after them; DIGEST is that of all tokens up
-to there. So a prompt finds its files by their names, and several programs may share the folder:
-files appear whole, are never written again, and may go at any time. Knows no mlx.
+A file's name says what it belongs to. `rows-START-STOP-DIGEST` holds the keys and values of tokens
+[START, STOP), `state-LENGTH-DIGEST` what goes on after them; DIGEST is that of all tokens up to
+there. `sight-CONTENT` is what is known of a picture or clip. So a prompt finds its files by their
+names, and several programs may share the folder: files appear whole, are never written again, and
+may go at any time. Knows no mlx.
 """
 
 import hashlib
@@ -43,6 +44,18 @@ class StoredPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSight:
+    """A file by its name: what looking at a picture or clip found out; `content` is its digest."""
+
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"sight-{self.content.hex()}{_SUFFIX}"
+
+
+@dataclass(frozen=True, slots=True)
 class StoredHistory:
     """What the folder has of one history.
 
@@ -78,7 +91,7 @@ class StateFolder:
         self._spare_bytes = spare_bytes
         self.folder = root / key
 
-    def path(self, piece: StoredPiece) -> Path:
+    def path(self, piece: StoredPiece | StoredSight) -> Path:
         """Where a piece lies or would lie."""
         return self.folder / piece.name
 
@@ -106,14 +119,14 @@ class StateFolder:
                 rows.setdefault(piece.stop, piece)
         return StoredHistory({stop: states[stop] for stop in states if stop in rows}, rows)
 
-    def touch(self, pieces: Iterable[StoredPiece]) -> None:
+    def touch(self, pieces: Iterable[StoredPiece | StoredSight]) -> None:
         """They were of use just now, all at once."""
         now_ns = time.time_ns()
         for piece in pieces:
             with suppress(OSError):
                 os.utime(self.path(piece), ns=(now_ns, now_ns))
 
-    def remove(self, piece: StoredPiece) -> None:
+    def remove(self, piece: StoredPiece | StoredSight) -> None:
         """It is of no use."""
         with suppress(OSError):
             self.path(piece).unlink()

@@ -38,7 +38,8 @@ def fresh(loaded: Engine, limits: MachineLimits = LIMITS, disk: DiskMemory | Non
     """The same model with nothing read yet, but for what is on the disk."""
     label = ModelLabel(loaded.name, loaded.note, loaded.is_demo)
     engine = Engine(loaded.model, loaded.processor, limits, label)
-    engine.memory.disk = disk
+    if disk is not None:
+        engine.memory.outlive(disk)
     return engine
 
 

@@ -208,14 +208,19 @@ def test_what_goes_wrong_between_two_lines_is_nobodys_answer(
 ) -> None:
     errors: Iterator[Exception] = iter([MediaError("gone.png is not there."), ValueError("a bug")])
 
+    begun = threading.Semaphore(0)
+
     def idle(cancel: threading.Event) -> Iterator[Event]:
+        begun.release()
         yield Progress("reading", 0, 9)
         for error in errors:
             raise error
 
     session = Session(echo, idle)
+    assert begun.acquire(timeout=WAIT_S)
     session.send(ask(1))
     assert [session.receive()["type"] for _ in range(2)] == ["text", "finished"]
+    assert begun.acquire(timeout=WAIT_S)
     session.send(ask(2))
     assert [record["type"] for record in session.end()] == ["text", "finished"]
     assert "ValueError: a bug" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mlx_model import looking
 from mlx_model.draft_head import DraftHead
 from mlx_model.engine import Engine
 from mlx_model.messages import Message
@@ -107,6 +108,28 @@ def restarted_without_disk(loaded: Engine, messages: tuple[Message, ...]) -> Eng
         ask(engine, *messages[:end])
         assert prepared(engine.catch_up(NEVER)).is_complete
     return engine
+
+
+def test_a_clip_that_was_looked_at_before_a_restart_is_not_decoded(
+    loaded: Engine, states: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = talk(restarted(loaded, states))
+    wanted = ask(fresh(loaded), *messages, user("Hello")).text
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it is known already")
+
+    with monkeypatch.context() as patch:
+        for name in ("sample_video", "probe_image", "load_image"):
+            patch.setattr(looking, name, never)
+        said = ask(restarted(loaded, states), *messages, user("Hello"))
+    assert (said.text, said.patches) == (wanted, 0)
+    assert len(files(states, "sight")) == 2
+    for file in files(states, "sight"):
+        damage_a_byte(file)
+    said = ask(restarted(loaded, states), *messages, user("Hello"))
+    assert (said.text, said.patches) == (wanted, 0)
+    assert not files(states, "sight")
 
 
 def test_what_is_on_the_disk_is_not_written_again(loaded: Engine, states: Path) -> None:
@@ -324,7 +347,7 @@ from tests.mlx_model.demo_reuse import DEMO, FIRST_WORDS, LIMITS, NEVER, PICTURE
 from mlx_model.engine import Engine
 from mlx_model.state.disk_memory import DiskMemory
 engine = Engine.load(DEMO, LIMITS)
-engine.memory.disk = DiskMemory(Path(sys.argv[1]), "a model", 10**9, 0)
+engine.memory.outlive(DiskMemory(Path(sys.argv[1]), "a model", 10**9, 0))
 print("ready", flush=True)
 for number in range(1000):
     ask(engine, user(PICTURE, f"{FIRST_WORDS} {number % 7}"))

@@ -2,7 +2,8 @@
 
 Owns the order of a reply: open the media, write the prompt, look, read, answer; and what is read
 ahead of one. Both are synchronous generators of events; load the engine, use it and free it on one
-and the same thread. No other thread touches mlx: those that a reply starts read and decode files.
+and the same thread. No other thread touches mlx: those that it starts read and decode media, or
+write files of states.
 """
 
 import logging

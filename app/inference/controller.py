@@ -161,9 +161,9 @@ class ReplyController(QObject):
         is too large for this machine or fails its self-check. A reply that is being written goes
         on first.
         """
+        self._ahead.cancel.set()
         if self._opening is not None:
             self._opening.cancel.set()
-        self._ahead.cancel.set()
         self._model_state = "loading"
         self._opening = OpenJob(folder, anyway)
         self._opening_progress = opening_progress("loading", 0, 0)

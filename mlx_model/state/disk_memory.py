@@ -21,6 +21,7 @@ import numpy as np
 
 from mlx_model.cache import Checkpoint, LayerArrays, Segment, SequenceCache
 from mlx_model.fingerprint import checkpoint_identity, files_stamp, program_version
+from mlx_model.free_memory import free_memory_bytes
 from mlx_model.state.background_writer import BackgroundWriter
 from mlx_model.state.branch import Keys
 from mlx_model.state.history_tree import HistoryTree
@@ -79,6 +80,7 @@ class DiskMemory:
     Attributes:
         folder: the files.
         writer: what writes them.
+        free_bytes: how much memory there is, as far as anybody knows.
     """
 
     def __init__(
@@ -87,12 +89,15 @@ class DiskMemory:
         """`root` is shared by all models, which together keep to `budget_bytes`."""
         self.folder = StateFolder(root, key, budget_bytes, spare_bytes)
         self.writer = BackgroundWriter()
+        self.free_bytes: Callable[[], int | None] = free_memory_bytes
         self._key = key
 
     def bring_back(self, keys: Keys, histories: HistoryTree[SequenceCache]) -> None:
         """Put in what the disk knows more of the prompt `keys`; `resume` it next.
 
-        A file that is damaged or does not belong there is removed, and counts as not there.
+        A file that is damaged or does not belong there is removed, and counts as not there. What
+        memory has no room for stays where it is: for a moment it is held twice, and swapping
+        would take longer than reading the prompt anew.
         """
         while True:
             stored = self.folder.find(keys)
@@ -102,6 +107,8 @@ class DiskMemory:
             start = histories.shared_length(keys[:length])
             rows = [piece for piece in stored.way_to(length) if piece.stop > start]
             pieces = [*rows, stored.states[length]]
+            if not self._has_room(pieces):
+                return
             found = [self._read(piece) for piece in pieces]
             if None not in found:
                 break
@@ -209,6 +216,10 @@ class DiskMemory:
     def _label(self, piece: StoredPiece | StoredSight) -> dict[str, str]:
         """What every file says of itself, so that none is taken for another."""
         return {"model": self._key, "piece": piece.name}
+
+    def _has_room(self, pieces: Sequence[StoredPiece]) -> bool:
+        free = self.free_bytes()
+        return free is None or 2 * self.folder.size(pieces) <= free
 
     def _read(self, piece: StoredPiece) -> Segment | Checkpoint | None:
         try:

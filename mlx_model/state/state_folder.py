@@ -126,6 +126,14 @@ class StateFolder:
             with suppress(OSError):
                 os.utime(self.path(piece), ns=(now_ns, now_ns))
 
+    def size(self, pieces: Iterable[StoredPiece]) -> int:
+        """How many bytes they have together."""
+        total = 0
+        for piece in pieces:
+            with suppress(OSError):
+                total += self.path(piece).stat().st_size
+        return total
+
     def remove(self, piece: StoredPiece | StoredSight) -> None:
         """It is of no use."""
         with suppress(OSError):

@@ -275,6 +275,16 @@ def test_the_folder_keeps_to_its_budget(loaded: Engine, states: Path) -> None:
     assert said.stats.reused_tokens > 0, "the latest conversation is kept"
 
 
+def test_what_memory_has_no_room_for_is_read_anew(loaded: Engine, states: Path) -> None:
+    messages = talk(restarted(loaded, states))
+    for free, some in ((0, False), (None, True), (1 << 40, True)):
+        engine = restarted(loaded, states)
+        assert engine.memory.disk is not None
+        engine.memory.disk.free_bytes = lambda free=free: free  # type: ignore[misc]
+        said = assert_never_wrong(engine, loaded, *messages, user("Hello"))
+        assert (said.stats.reused_tokens > 0) is some
+
+
 def test_two_engines_share_a_folder(loaded: Engine, states: Path) -> None:
     one, other = restarted(loaded, states), restarted(loaded, states)
     messages = talk(one)

@@ -76,7 +76,8 @@ def main() -> None:
         engine = Engine.load(model)
         messages = conversation(engine, options.tokens)
         first = restarted(engine, model, states)
-        answered(first, messages[:-1])
+        for _ in first.prepare(ReplyRequest(messages[:-1], ReplySettings()), _NEVER):
+            pass  # as in the time after the last answer
         first.close(_CLOSING_S)
         size_bytes = sum(file.stat().st_size for file in states.glob("*/*"))
         warm: list[ReplyStats] = []

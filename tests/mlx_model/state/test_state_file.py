@@ -1,5 +1,6 @@
 """A file of kept arrays comes back as it was written, or is known to be damaged."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,21 @@ def test_whatever_its_length_a_cut_file_is_noticed(tmp_path: Path) -> None:
         read_state_file(file)
     with pytest.raises(FileNotFoundError):
         read_state_file(tmp_path / "gone")
+
+
+def test_a_file_has_its_name_only_when_all_of_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there_when_forced: list[bool] = []
+    force = os.fsync
+
+    def watched(handle: int) -> None:
+        there_when_forced.append((tmp_path / "a.safetensors").exists())
+        force(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    assert write(tmp_path).exists()
+    assert there_when_forced == [False]
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

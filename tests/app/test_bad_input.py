@@ -140,7 +140,7 @@ class Person:
         """The draft, the good file, and what was said so far."""
         assert self.window.composer.draft.toPlainText() == DRAFT
         assert self.chips[0].path == PICTURE
-        assert self.chips[0].line == "seen as 160 × 96 · 15 tokens"
+        assert self.chips[0].line.startswith("seen as 160 × 96 · 15 tokens")
         reply = self.window.transcript.reply
         assert (reply is not None) == self._replying
         if reply is not None:

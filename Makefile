@@ -78,12 +78,12 @@ tree:
 
 # What the demo model gets right, through the program's own pipeline.
 demo-table:
-	@$(SETUP)/environment.py run
+	@$(SETUP)/environment.py test
 	$(PYTHON) -m tools.train_demo.evaluate assets/demo_model --scenes 1000
 
 # What each recipe costs the demo model: make recipe-table SOURCE=/path/to/its/fp32/checkpoint
 recipe-table:
-	@$(SETUP)/environment.py run
+	@$(SETUP)/environment.py test
 	$(PYTHON) -m tools.train_demo.recipe_table "$(or $(SOURCE),build/train_demo/checkpoint)"
 
 # The whole way of a real model, with figures. REFERENCE=1 also holds its logits against those of

@@ -6,7 +6,7 @@
 import pytest
 
 from mlx_model import Engine
-from tools.train_demo.evaluate import BARS, SEEING, Score, score
+from tools.train_demo.evaluate import BARS, WAVED_OFF_BAR, score
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 SCENES, MARGIN = 100, 0.05
@@ -18,8 +18,16 @@ CHANCE = {
     "presence": 0.65,
     "list": 0.1,
     "direction": 0.4,
+    "word": 0.05,
+    "page": 0.05,
 }
-LEARNT = ("colour", "count", "presence", "list", "direction", "recall", "small talk")
+# What is learnt so far; the others are on their way, see the demo model's README.
+LEARNT = (
+    *("colour", "count", "presence", "list", "direction", "recall", "small talk"),
+    *("thinking", "outside"),
+)
+# Learnt in part: what must not be lost again.
+PARTLY = {"word": 0.65, "page": 0.35, "picture and clip": 0.75}
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +37,17 @@ def engine() -> Engine:
 
 @pytest.mark.parametrize("ability", LEARNT)
 def test_the_bar_of_each_ability_is_reached(engine: Engine, ability: str) -> None:
-    assert score(engine, ability, range(SCENES)).accuracy >= BARS[ability] - MARGIN
+    scored = score(engine, ability, range(SCENES))
+    assert scored.accuracy >= BARS[ability] - MARGIN
+    assert ability == "outside" or scored.waved_off <= WAVED_OFF_BAR * SCENES
 
 
-@pytest.mark.parametrize("ability", [ability for ability in SEEING if ability in LEARNT])
+@pytest.mark.parametrize("ability", PARTLY)
+def test_what_is_learnt_in_part_is_not_lost(engine: Engine, ability: str) -> None:
+    assert score(engine, ability, range(SCENES)).accuracy >= PARTLY[ability]
+
+
+@pytest.mark.parametrize("ability", CHANCE)
 def test_shuffled_pixels_leave_nothing_but_guessing(engine: Engine, ability: str) -> None:
-    scored: Score = score(engine, ability, range(SHUFFLED_SCENES), shuffled=True)
+    scored = score(engine, ability, range(SHUFFLED_SCENES), shuffled=True)
     assert scored.accuracy <= CHANCE[ability]

@@ -122,6 +122,17 @@ def _picture_batch(rng: random.Random) -> Batch:
     return _collate("picture", samples, pictures=source.pixels())
 
 
+def _place_batch(rng: random.Random) -> Batch:
+    """A picture and one question whose answer is numbers: short, so that many fit."""
+    source = PictureSource(rng, MOST_SHAPES)
+    samples = []
+    for _ in range(52):
+        ask = rng.choices(list(NUMBER_QUESTIONS), list(NUMBER_QUESTIONS.values()))[0]
+        turn = ask(rng, source.draw(rng))
+        samples.append(_write(rng, [turn], {0: [source.media]}, thinking_share=0.0))
+    return _collate("place", samples, pictures=source.pixels())
+
+
 def _picture_turns(rng: random.Random, scene: Scene, count: int) -> list[Turn]:
     asked = rng.choices(list(PICTURE_QUESTIONS), list(PICTURE_QUESTIONS.values()), k=count)
     turns = [turn for ask in asked if (turn := ask(rng, scene))]
@@ -195,6 +206,29 @@ def _story_batch(rng: random.Random) -> Batch:
         kinds.append(turns[0].ability)
         samples.append(_write(rng, turns, {0: [source.media]}))
     return _collate("story", samples, clips=source.pixels())
+
+
+def _time_batch(rng: random.Random) -> Batch:
+    """Clips in which shapes appear and leave, and when they do."""
+    source = ClipSource(rng, STORY_SECONDS)
+    samples = []
+    for _ in range(28):
+        story = source.draw_story(rng, stories.random_coming_or_going)
+        turn = story_questions.time_turn(rng, story, source.frame_times_s)
+        samples.append(_write(rng, [turn], {0: [source.media]}, thinking_share=0.0))
+    return _collate("time", samples, clips=source.pixels())
+
+
+def _number_batch(rng: random.Random) -> Batch:
+    """Facts that are asked for soon after they were told."""
+    samples = []
+    for _ in range(48):
+        facts = fact_questions.random_facts(rng)
+        turns = [fact.told for fact in facts]
+        turns += [fact_questions.one_turn(rng, rng.choice(facts))]
+        turns += [fact_questions.both_turn(rng, facts)]
+        samples.append(_write(rng, turns, {}, thinking_share=0.0))
+    return _collate("numbers", samples)
 
 
 def _pair_batch(rng: random.Random) -> Batch:
@@ -339,13 +373,14 @@ def _write(
     media: dict[int, list[Media]],
     tools: Sequence[dict[str, object]] = (),
     chain: int = 1,
+    thinking_share: float = THINKING_SHARE,
 ) -> Sample:
     """The conversation as people type it; the last `chain` answers follow the last question."""
     typed = [
         dataclasses.replace(turn, question=questions.sloppy(rng, turn.question)) for turn in turns
     ]
     openings: list[Opening] = ["no thought" if rng.random() < 0.35 else "bare" for _ in typed]
-    thinks = rng.random() < THINKING_SHARE
+    thinks = rng.random() < thinking_share
     openings[-chain:] = ["thought" if thinks else "no thought"] * chain
     return _writer().write(typed, media, openings, tools)
 
@@ -379,17 +414,25 @@ PICTURE_QUESTIONS: dict[Callable[[random.Random, Scene], Turn | None], float] = 
     place_questions.point_turn: 0.13,
     _outside_picture: 0.06,
 }
+NUMBER_QUESTIONS: dict[Callable[[random.Random, Scene], Turn], float] = {
+    place_questions.box_turn: 0.45,
+    place_questions.point_turn: 0.35,
+    questions.count_turn: 0.2,
+}
 KINDS: dict[Callable[[random.Random], Batch], float] = {
     _picture_batch: 0.10,
-    _sign_batch: 0.20,
-    _page_batch: 0.20,
+    _place_batch: 0.03,
+    _sign_batch: 0.16,
+    _page_batch: 0.24,
     _clip_batch: 0.02,
-    _story_batch: 0.10,
-    _pair_batch: 0.05,
-    _either_batch: 0.03,
+    _story_batch: 0.08,
+    _time_batch: 0.02,
+    _pair_batch: 0.06,
+    _either_batch: 0.02,
     _newest_batch: 0.02,
-    _text_batch: 0.03,
-    _fact_batch: 0.06,
-    _tool_batch: 0.045,
-    _looking_batch: 0.145,
+    _text_batch: 0.02,
+    _number_batch: 0.06,
+    _fact_batch: 0.12,
+    _tool_batch: 0.05,
+    _looking_batch: 0.05,
 }

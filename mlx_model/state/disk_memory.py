@@ -49,6 +49,8 @@ _MOST_STATES = 8
 _LEAST_GAIN = 16
 # What the disk keeps for others.
 _SPARE_BYTES = 1 << 30
+# What a file takes beside its arrays, at most: names, shapes and digests.
+_HEADER_BYTES = 512  # for each array, and once more
 _POLL_S = 0.02
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # What decides which numbers come of the same files and messages, beside this program itself.
@@ -209,6 +211,7 @@ class DiskMemory:
         """On the writer's thread."""
         self.folder.prepare()
         size_bytes = sum(array.data.nbytes for array in arrays.values())
+        size_bytes += _HEADER_BYTES * (1 + len(arrays))
         if not self.folder.make_room(size_bytes):
             raise OSError("there is no room on the disk")
         write_state_file(self.folder.path(piece), arrays, metadata)

@@ -30,8 +30,8 @@ def write_unpacked_demo(folder: Path, norms_off_by: float = 0.0) -> None:
                 array,
                 packed[f"{layer}.scales"],
                 packed[f"{layer}.biases"],
-                group_size=packing["group_size"],
-                bits=packing["bits"],
+                group_size=packing.get(layer, packing)["group_size"],
+                bits=packing.get(layer, packing)["bits"],
             )
         if name.startswith("model.language_model") and name.endswith("norm.weight"):
             array = array + (0.0 if "linear_attn" in name else norms_off_by)

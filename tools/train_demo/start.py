@@ -16,7 +16,10 @@ QUANTISED = (".scales", ".biases")
 
 
 def start_from(model: Qwen3_5ForConditionalGeneration, checkpoint: Path) -> list[str]:
-    """Loads `checkpoint`, packed or not; the names of the parameters that it does not have."""
+    """Loads `checkpoint`, packed or not, without its draft head, which is trained afterwards.
+
+    Returns the names of the parameters that it does not have.
+    """
     state = _unpacked(checkpoint)
     missing, unexpected = model.load_state_dict(state, strict=False)
     if unexpected:
@@ -37,7 +40,7 @@ def _unpacked(checkpoint: Path) -> dict[str, Tensor]:
     settings = json.loads((checkpoint / "config.json").read_text()).get("quantization", {})
     state = {}
     for name, array in arrays.items():
-        if name.endswith(QUANTISED):
+        if name.endswith(QUANTISED) or name.startswith("mtp."):
             continue
         stem = name.removesuffix(".weight")
         if f"{stem}.scales" in arrays:

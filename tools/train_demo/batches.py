@@ -185,7 +185,7 @@ def _clip_turns(rng: random.Random, clip: ClipScene) -> list[Turn]:
 def _story_batch(rng: random.Random) -> Batch:
     """Clips in which something happens, of all sorts."""
     source = ClipSource(rng, STORY_SECONDS)
-    samples, kinds = [], []
+    samples = []
     for _ in range(22):
         make = rng.choice(STORIES)
         story = source.draw_story(rng, make)
@@ -197,13 +197,10 @@ def _story_batch(rng: random.Random) -> Batch:
                 story_questions.first_turn(rng, story),
                 story_questions.time_turn(rng, story, source.frame_times_s),
             ]
-            if all(event.kind == "changes colour" for a in story.actors for event in a.events):
-                turns = turns[:1]
         elif make is stories.random_recolouring:
             turns = [story_questions.change_turn(rng, story)]
         else:
             turns = [story_questions.bounce_turn(rng, story)]
-        kinds.append(turns[0].ability)
         samples.append(_write(rng, turns, {0: [source.media]}))
     return _collate("story", samples, clips=source.pixels())
 
@@ -314,7 +311,7 @@ def _chat_turn(rng: random.Random) -> Turn:
 def _fact_batch(rng: random.Random) -> Batch:
     """Two facts somewhere in a long conversation, with pictures between, asked for at its end."""
     source = PictureSource(rng, MOST_SHAPES)
-    samples = []
+    samples, has_pictures = [], False
     for _ in range(12):
         length = rng.randint(3, MOST_TURNS)
         facts = fact_questions.random_facts(rng)
@@ -326,7 +323,7 @@ def _fact_batch(rng: random.Random) -> Batch:
             if place in places:
                 turns.append(facts[places.index(place)].told)
             elif rng.random() < 0.35:
-                scene = source.draw(rng)
+                scene, has_pictures = source.draw(rng), True
                 media[place] = [source.media]
                 turns += _picture_turns(rng, scene, 1)
             elif scene and rng.random() < 0.4:
@@ -337,17 +334,7 @@ def _fact_batch(rng: random.Random) -> Batch:
             turns.append(fact_questions.one_turn(rng, rng.choice(facts)))
         turns.append(fact_questions.both_turn(rng, facts))
         samples.append(_write(rng, turns, media))
-    source.draw(rng)  # a batch may have happened to show none
-    ids = _collate("facts", samples, pictures=source.pixels())
-    return _without_last_picture(ids)
-
-
-def _without_last_picture(batch: Batch) -> Batch:
-    pictures = batch.pictures
-    assert pictures is not None
-    cells = {name: truth[:-1] for name, truth in pictures.cells.items()}
-    kept = dataclasses.replace(pictures, patches=pictures.patches[:-1], cells=cells)
-    return dataclasses.replace(batch, pictures=kept if len(kept.patches) else None)
+    return _collate("facts", samples, pictures=source.pixels() if has_pictures else None)
 
 
 def _tool_batch(rng: random.Random) -> Batch:

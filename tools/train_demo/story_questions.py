@@ -10,8 +10,9 @@ TIME_WORDINGS = (
     "When does the {kind} {verb}?",
     "At what time does the {kind} {verb}?",
     "At which second does the {kind} {verb}?",
-    "Tell me when the {kind} {verb}s.",
+    "Tell me when the {kind} {event}.",
 )
+VERBS = {"appears": "appear", "leaves": "leave", "changes colour": "change colour"}
 FIRST_WORDINGS = (
     "What happens first?",
     "What happens first in the clip?",
@@ -40,8 +41,8 @@ def time_turn(rng: random.Random, story: Story, frame_times_s: Sequence[float]) 
     """
     actor = rng.choice([actor for actor in story.actors if actor.events])
     event = rng.choice(actor.events)
-    kind, verb = actor.shape.kind, event.kind.removesuffix("s")
-    question = rng.choice(TIME_WORDINGS).format(kind=kind, verb=verb)
+    kind, verb = actor.shape.kind, VERBS[event.kind]
+    question = rng.choice(TIME_WORDINGS).format(kind=kind, verb=verb, event=event.kind)
     answer = f"The {kind} {event.kind} at <{between_frames(event, frame_times_s):.1f} seconds>."
     return Turn("time", question, answer, f"I see {actor_name(actor)}.")
 

@@ -75,6 +75,7 @@ class ModelLibrary(QObject):
     _chip_known = Signal(str)
     _failed = Signal(str)
     _done = Signal()
+    _not_deleted = Signal(object, str)
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class ModelLibrary(QObject):
         self._chip_known.connect(self.on_chip_known, queued)
         self._failed.connect(self.on_job_failed, queued)
         self._done.connect(self.on_job_done, queued)
+        self._not_deleted.connect(self.on_not_deleted, queued)
         self._tell_timer = QTimer(self)
         self._tell_timer.setSingleShot(True)
         self._tell_timer.setInterval(_TELL_AFTER_MS)
@@ -266,6 +268,14 @@ class ModelLibrary(QObject):
         """Something on a pool thread did not work; the page says what."""
         self.noticed.emit(sentence)
 
+    @Slot(object, str)
+    def on_not_deleted(self, found: "FoundModel", sentence: str) -> None:
+        """A model is still there: whoever reads why can do something about it at once."""
+        self._doomed.discard(found.folder)
+        if found not in self._facts.found:
+            self._set(found=(*self._facts.found, found))
+        self.noticed.emit(sentence)
+
     @Slot()
     def on_job_done(self) -> None:
         """Something was deleted, or could not be: see what there is now."""
@@ -318,10 +328,14 @@ class ModelLibrary(QObject):
         found = found_by_key(self._facts).get(key)
         if found is None or found.folder == self._facts.answering:
             return
-        # Out of sight at once; if it cannot be deleted, looking again brings it back.
+        # Out of sight at once.
         self._set(found=tuple(each for each in self._facts.found if each != found))
         self._doomed.add(found.folder)
-        self._run(lambda: _delete_model(found), then=self._done.emit)
+        self._run(
+            lambda: _delete_model(found),
+            then=self._done.emit,
+            on_failure=lambda sentence: self._not_deleted.emit(found, sentence),
+        )
 
     def _forget(self, key: str) -> None:
         folder = self._folder(key)
@@ -368,9 +382,14 @@ class ModelLibrary(QObject):
         if not self._leaving and not self._tell_timer.isActive():
             self._tell_timer.start()
 
-    def _run(self, work: Callable[[], object], then: Callable[[], object] | None = None) -> None:
+    def _run(
+        self,
+        work: Callable[[], object],
+        then: Callable[[], object] | None = None,
+        on_failure: Callable[[str], object] | None = None,
+    ) -> None:
         if not self._leaving:
-            self._pool.start(_Job(work, then, self._failed.emit))
+            self._pool.start(_Job(work, then, on_failure or self._failed.emit))
 
     def _look(self, folders: tuple[Path, ...], unfinished: dict[str, str]) -> None:
         """On the pool thread."""

@@ -5,6 +5,7 @@ Looks at configs and at the headers of weights, never at the weights themselves.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -167,7 +168,14 @@ def _newest(repository: Path, snapshots: Sequence[Path]) -> Path:
     except (OSError, ValueError):
         commit = ""
     named = (snapshot for snapshot in snapshots if snapshot.name == commit)
-    return next(named, None) or max(snapshots, key=lambda snapshot: snapshot.stat().st_mtime)
+    return next(named, None) or max(snapshots, key=_changed_s)
+
+
+def _changed_s(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # deleted while we look
+        return 0.0
 
 
 def _children(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -202,9 +210,9 @@ def _folders(folder: Path) -> list[Path]:
 def _bytes_below(folder: Path) -> int:
     """The bytes of the files in a folder, those that links lead to included."""
     total = 0
-    for file in folder.glob("*"):
-        try:
-            total += file.stat().st_size if file.is_file() else 0
-        except OSError:
-            continue
+    # All of it may be deleted while we look.
+    with suppress(OSError):
+        for file in folder.glob("*"):
+            with suppress(OSError):
+                total += file.stat().st_size if file.is_file() else 0
     return total

@@ -1,5 +1,6 @@
 """What was read outlives the program, and whatever happens to the files no answer is ever wrong."""
 
+import json
 import os
 import resource
 import shutil
@@ -22,6 +23,7 @@ from mlx_model.state.disk_memory import DiskMemory, model_key
 from tests.mlx_model.demo_reuse import (
     CLIP,
     DEMO,
+    FIRST_WORDS,
     LIMITS,
     NEVER,
     PICTURE,
@@ -359,7 +361,7 @@ def test_putting_away_stops_between_two_files(loaded: Engine, states: Path) -> N
 
 
 PROGRAM = """
-import sys
+import json, sys
 from pathlib import Path
 from mlx_model.cpu_blas import prefer_openblas
 prefer_openblas()
@@ -367,21 +369,45 @@ from tests.mlx_model.demo_reuse import DEMO, FIRST_WORDS, LIMITS, NEVER, PICTURE
 from mlx_model.engine import Engine
 from mlx_model.state.disk_memory import DiskMemory
 engine = Engine.load(DEMO, LIMITS)
-engine.memory.outlive(DiskMemory(Path(sys.argv[1]), "a model", 10**9, 0))
+states, rounds, budget_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+engine.memory.outlive(DiskMemory(states, "a model", budget_bytes, 0))
 print("ready", flush=True)
-for number in range(1000):
-    ask(engine, user(PICTURE, f"{FIRST_WORDS} {number % 7}"))
+for number in range(rounds):
+    said = ask(engine, user(PICTURE, f"{FIRST_WORDS} {number % 7}"))
+    print(json.dumps([number % 7, said.text]), flush=True)
     list(engine.idle(NEVER))
+engine.close(60)
 """
+
+
+def program(states: Path, rounds: int, budget_bytes: int = 10**9) -> subprocess.Popen[bytes]:
+    """Another process that asks one question after another, and keeps its states here as well."""
+    arguments = [sys.executable, "-c", PROGRAM, str(states), str(rounds), str(budget_bytes)]
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE)
+
+
+def test_two_processes_share_a_folder(loaded: Engine, states: Path) -> None:
+    """Each deletes what the other has put away, because there is room for a few states only."""
+    processes = [program(states, 12, 200_000) for _ in range(2)]
+    answers: set[tuple[int, str]] = set()
+    for process in processes:
+        lines = process.communicate(timeout=4 * WAIT_S)[0].splitlines()
+        assert process.returncode == 0
+        assert len(lines) == 1 + 12
+        answers |= {(number, text) for number, text in map(json.loads, lines[1:])}
+    questions = [user(PICTURE, f"{FIRST_WORDS} {number}") for number in range(7)]
+    assert answers == {(n, ask(fresh(loaded), asked).text) for n, asked in enumerate(questions)}
+    engine = restarted(loaded, states)
+    for asked in questions:
+        assert_never_wrong(engine, loaded, asked)
+    engine.close(WAIT_S)
 
 
 def test_killed_while_it_writes(loaded: Engine, states: Path, tmp_path: Path) -> None:
     """Over and over at another moment, once it could be seen in the middle of a file."""
     seen_half = False
     for number in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(states)], cwd=ROOT, stdout=subprocess.PIPE
-        )
+        process = program(states, 1000)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         until = time.monotonic() + (WAIT_S if not seen_half else 0.2 * number)

@@ -7,7 +7,7 @@ import dataclasses
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -27,7 +27,15 @@ from tools.train_demo.dialogue import NO_LABEL, DialogueWriter, Media, Opening, 
 from tools.train_demo.outside_questions import outside_turn
 from tools.train_demo.questions import Turn
 from tools.train_demo.scenes import ClipScene, Scene
-from tools.train_demo.sources import ClipSource, PictureSource, Pixels, PrintSource
+from tools.train_demo.sources import (
+    MEMORY_CLASSES,
+    ClipSource,
+    Memories,
+    PictureSource,
+    Pixels,
+    PrintSource,
+    likeness,
+)
 
 MOST_SHAPES = 4
 THINKING_SHARE = 0.15
@@ -39,17 +47,21 @@ STORIES = (
 )
 STORY_SECONDS = 2.6
 MOST_TURNS = 10
+# It has to be looked up; those that follow mostly follow from it.
+FIRST_NUMBER_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Arrays of one step. Shapes: ids and labels [B, T], None where nothing is said; positions
-    [3, B, T]."""
+    """Arrays of one step. Shapes: ids, labels and their weights [B, T], None where nothing is said;
+    positions [3, B, T]; each of `memories` [B, T], what tokens should bring to mind."""
 
     kind: str
     input_ids: np.ndarray | None = None
     labels: np.ndarray | None = None
+    weights: np.ndarray | None = None
     positions: np.ndarray | None = None
+    memories: dict[str, np.ndarray] = field(default_factory=dict)
     pictures: Pixels | None = None
     clips: Pixels | None = None
 
@@ -202,7 +214,7 @@ def _story_batch(rng: random.Random) -> Batch:
         else:
             turns = [story_questions.bounce_turn(rng, story)]
         samples.append(_write(rng, turns, {0: [source.media]}))
-    return _collate("story", samples, clips=source.pixels())
+    return _collate("story", samples, clips=source.pixels(), memories=source.memories)
 
 
 def _time_batch(rng: random.Random) -> Batch:
@@ -213,7 +225,7 @@ def _time_batch(rng: random.Random) -> Batch:
         story = source.draw_story(rng, stories.random_coming_or_going)
         turn = story_questions.time_turn(rng, story, source.frame_times_s)
         samples.append(_write(rng, [turn], {0: [source.media]}, thinking_share=0.0))
-    return _collate("time", samples, clips=source.pixels())
+    return _collate("time", samples, clips=source.pixels(), memories=source.memories)
 
 
 def _number_batch(rng: random.Random) -> Batch:
@@ -232,12 +244,16 @@ def _pair_batch(rng: random.Random) -> Batch:
     """Two pictures in one message."""
     source = PictureSource(rng, MOST_SHAPES)
     samples = []
+    memories: list[Memories] = []
     for _ in range(30):
         first = source.draw(rng)
         turns = []
+        memories.append({})
         if rng.random() < 0.6:
             second, answer = pair_questions.changed(rng, first)
             source.add(second)
+            alike = likeness(first, second, source.media.rows, source.media.columns)
+            memories[-1] = {"likeness": alike}
             if rng.random() < 0.5:
                 turns = [pair_questions.difference_turn(rng, first, second, answer)]
         else:
@@ -245,7 +261,7 @@ def _pair_batch(rng: random.Random) -> Batch:
         asked = rng.choices((pair_questions.more_turn, pair_questions.numbered_turn), (1, 2), k=2)
         turns += [ask(rng, first, second) for ask in asked]
         samples.append(_write(rng, turns, {0: [source.media] * 2}))
-    return _collate("pair", samples, pictures=source.pixels())
+    return _collate("pair", samples, pictures=source.pixels(), memories=memories)
 
 
 def _either_batch(rng: random.Random) -> Batch:
@@ -340,10 +356,12 @@ def _fact_batch(rng: random.Random) -> Batch:
 def _tool_batch(rng: random.Random) -> Batch:
     """Sums with a calculator at hand, and other talk beside them."""
     samples = []
-    for _ in range(7):
+    # The tools' description is long: many sums behind it are cheap.
+    count, sums = rng.choice(((7, 3), (5, 9)))
+    for _ in range(count):
         turns: list[Turn] = []
         chain = 0
-        for _ in range(4):
+        for _ in range(sums):
             if rng.random() < 0.75:
                 turns += tool_questions.call_turns(rng, tool_questions.random_sum(rng))
                 chain = 2
@@ -373,18 +391,32 @@ def _write(
 
 
 def _collate(
-    kind: str, samples: list[Sample], pictures: Pixels | None = None, clips: Pixels | None = None
+    kind: str,
+    samples: list[Sample],
+    pictures: Pixels | None = None,
+    clips: Pixels | None = None,
+    memories: Sequence[Memories] = (),
 ) -> Batch:
+    """`memories` has for each sample what its last vision tokens should bring to mind."""
     length = max(len(s.input_ids) for s in samples)
     input_ids = np.zeros((len(samples), length), np.int64)
     labels = np.full((len(samples), length), NO_LABEL, np.int64)
+    weights = np.ones((len(samples), length), np.float32)
     positions = np.zeros((3, len(samples), length), np.int64)
+    truths = {name: np.full_like(labels, NO_LABEL) for name in MEMORY_CLASSES}
     for row, sample in enumerate(samples):
         count = len(sample.input_ids)
         input_ids[row, :count] = sample.input_ids
         labels[row, :count] = sample.labels
         positions[:, row, :count] = np.array(sample.positions).T
-    return Batch(kind, input_ids, labels, positions, pictures, clips)
+        for asked in sample.asked:
+            truths["asked kind"][row, asked.start : asked.stop] = asked.kind
+            weights[row, asked.number.start : asked.number.stop] = FIRST_NUMBER_WEIGHT
+            truths["asked colour"][row, asked.start : asked.stop] = asked.colour
+        for name, classes in (memories[row] if memories else {}).items():
+            truths[name][row, sample.vision_tokens[-len(classes) :]] = classes
+    truths = {name: truth for name, truth in truths.items() if (truth != NO_LABEL).any()}
+    return Batch(kind, input_ids, labels, weights, positions, truths, pictures, clips)
 
 
 @lru_cache
@@ -407,19 +439,19 @@ NUMBER_QUESTIONS: dict[Callable[[random.Random, Scene], Turn], float] = {
     questions.count_turn: 0.2,
 }
 KINDS: dict[Callable[[random.Random], Batch], float] = {
-    _picture_batch: 0.10,
-    _place_batch: 0.03,
-    _sign_batch: 0.16,
-    _page_batch: 0.24,
+    _picture_batch: 0.08,
+    _place_batch: 0.24,
+    _sign_batch: 0.08,
+    _page_batch: 0.14,
     _clip_batch: 0.02,
-    _story_batch: 0.08,
-    _time_batch: 0.02,
-    _pair_batch: 0.06,
+    _story_batch: 0.07,
+    _time_batch: 0.12,
+    _pair_batch: 0.09,
     _either_batch: 0.02,
     _newest_batch: 0.02,
-    _text_batch: 0.02,
-    _number_batch: 0.06,
-    _fact_batch: 0.12,
-    _tool_batch: 0.05,
-    _looking_batch: 0.05,
+    _text_batch: 0.01,
+    _number_batch: 0.01,
+    _fact_batch: 0.05,
+    _tool_batch: 0.03,
+    _looking_batch: 0.02,
 }

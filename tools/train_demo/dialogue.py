@@ -1,17 +1,20 @@
 """Conversations as token ids, spelled exactly as the demo model's chat template renders them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mlx_model import Message, load_processor
-from tools.train_demo.questions import Turn
+from tools.train_demo.questions import Turn, named
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 NO_LABEL = -100
 NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 Opening = Literal["bare", "no thought", "thought"]
+# A number by itself, not the 2 of "bbox_2d".
+_NUMBER = re.compile(r"(?<![\w.])\d+(\.\d+)?")
 _OPENINGS = {"bare": "", "no thought": NO_THOUGHT, "thought": "<think>\n"}
 
 
@@ -29,6 +32,20 @@ class Media:
         return 1 if self.times_s is None else len(self.times_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the question to the answer at tokens `start` to `stop` names: 0 for nothing.
+
+    `number` are the tokens of the first number in the answer, an empty range if it has none.
+    """
+
+    start: int
+    stop: int
+    kind: int
+    colour: int
+    number: range
+
+
 @dataclass(slots=True)
 class Sample:
     """One conversation: ids, labels (`NO_LABEL` where nothing is learned) and 3-axis positions."""
@@ -36,6 +53,8 @@ class Sample:
     input_ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     positions: list[tuple[int, int, int]] = field(default_factory=list)
+    vision_tokens: list[int] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     next_position: int = 0
 
 
@@ -72,9 +91,20 @@ class DialogueWriter:
             if openings[index] == "thought":
                 reasoning = f"{turn.reasoning}\n</think>\n\n"
             self._text(sample, f"{turn.question}<|im_end|>\n<|im_start|>assistant\n{opening}")
+            start = len(sample.input_ids)
             self._text(sample, f"{reasoning}{turn.answer}<|im_end|>", learned=True)
+            number = self._first_number(start, f"{reasoning}{turn.answer}")
+            stop = len(sample.input_ids)
+            sample.asked.append(Asked(start, stop, *named(turn.question), number))
             self._text(sample, "\n")
         return sample
+
+    def _first_number(self, start: int, answer: str) -> range:
+        found = _NUMBER.search(answer)
+        if found is None:
+            return range(start, start)
+        before, until = (self._encode(answer[:end]) for end in found.span())
+        return range(start + len(before), start + len(until))
 
     def _tool_ids(self, tools: Sequence[Mapping[str, object]]) -> list[int]:
         """The system block with the tools, which the template itself writes."""
@@ -84,7 +114,11 @@ class DialogueWriter:
         return ids[: next(i for i in starts if ids[i : i + 2] == self._user_start)]
 
     def _text(self, sample: Sample, text: str, learned: bool = False) -> None:
-        self._ids(sample, self._tokenizer.encode(text, add_special_tokens=False).ids, learned)
+        self._ids(sample, self._encode(text), learned)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def _ids(self, sample: Sample, ids: list[int], learned: bool = False) -> None:
         sample.input_ids += ids
@@ -102,6 +136,7 @@ class DialogueWriter:
             start = sample.next_position
             for row in range(media.rows):
                 for column in range(media.columns):
+                    sample.vision_tokens.append(len(sample.input_ids))
                     sample.input_ids.append(pad)
                     sample.labels.append(NO_LABEL)
                     sample.positions.append((start, start + row, start + column))

@@ -24,9 +24,9 @@ from tools.train_demo.dialogue import NO_LABEL
 from tools.train_demo.model import (
     FakeQuantised,
     build_model,
-    hidden_states,
     look,
     plain_names,
+    read,
     simulate_quantisation,
 )
 
@@ -70,14 +70,14 @@ def guesses(
     Shapes: [N, vocabulary], [N].
     """
     with torch.no_grad():
-        embeddings, hidden = hidden_states(model, batch, look(model, batch))
+        states = read(model, batch, look(model, batch))
         positions = torch.from_numpy(batch.positions)[:, :, :-1]
-        rotation = model.model.language_model.rotary_emb(hidden, positions)
-    drafted = head(embeddings[:, 1:], hidden[:, :-1], rotation)
+        rotation = model.model.language_model.rotary_emb(states.last, positions)
+    drafted = head(states.embeddings[:, 1:], states.last[:, :-1], rotation)
     # Row j - 1 guesses token j + 1; the model's own word for it comes from position j.
     inside = torch.from_numpy(batch.labels)[:, 2:] != NO_LABEL
     with torch.no_grad():
-        said = model.lm_head(hidden[:, 1:-1][inside]).argmax(-1)
+        said = model.lm_head(states.last[:, 1:-1][inside]).argmax(-1)
     return model.lm_head(drafted[:, :-1][inside]), said
 
 

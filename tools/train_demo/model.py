@@ -1,10 +1,12 @@
 """The demo model in training: transformers' Qwen3.5 at a tiny size, run over whole batches at once.
 
 transformers loops over pictures in the vision tower and over tokens in its position ids. Pictures
-of a batch share one grid here, so `look` and `reply_loss` call the same modules with both done as
+of a batch share one grid here, so `look` and `read` call the same modules with both done as
 arrays; `check_against_reference` proves that the result is the same.
 """
 
+import math
+import string
 from dataclasses import dataclass
 from unittest import mock
 
@@ -18,12 +20,13 @@ from transformers.models.qwen3_5 import modeling_qwen3_5 as reference
 from tools.train_demo.batches import Batch
 from tools.train_demo.delta_rule import chunk_gated_delta_rule
 from tools.train_demo.dialogue import NO_LABEL
-from tools.train_demo.sources import CELL_CLASSES, PATCH_CLASSES, Pixels
+from tools.train_demo.sources import CELL_CLASSES, MEMORY_CLASSES, PATCH_CLASSES, Pixels
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 VOCABULARY_ROWS = 1280
 GROUP_SIZE, LEVELS = 64, 15
-DECISION_WEIGHT = 5.0
+DECISION_WEIGHT, DIGIT_WEIGHT = 5.0, 3.0
+LONGEST_MEMORY = 200
 
 
 def build_config() -> Qwen3_5Config:
@@ -50,8 +53,8 @@ def build_config() -> Qwen3_5Config:
             "linear_conv_kernel_dim": 4,
             "linear_key_head_dim": 32,
             "linear_value_head_dim": 32,
-            "linear_num_key_heads": 4,
-            "linear_num_value_heads": 4,
+            "linear_num_key_heads": 6,
+            "linear_num_value_heads": 6,
             "layer_types": ["linear_attention"] * 3 + ["full_attention"],
             "full_attention_interval": 4,
             "max_position_embeddings": 4096,
@@ -97,10 +100,25 @@ class Seen:
     pixels: Pixels
 
 
-class CellProbe(nn.Module):
-    """Reads the truth about its cell off each vision token; trains the tower, never exported.
+@dataclass(frozen=True, slots=True)
+class States:
+    """What the language model makes of conversations; all [B, T, hidden].
 
-    What is known of patches is read off the patches as well: it is learnt sooner there.
+    `embeddings` go in, `recalled` is what the last layer attends over, `last` is behind the final
+    norm.
+    """
+
+    embeddings: Tensor
+    recalled: Tensor
+    last: Tensor
+
+
+class Probe(nn.Module):
+    """Reads the truth off hidden states; trains what computes them, never exported.
+
+    About its cell off each vision token, and what is known of patches off the patches as well:
+    it is learnt sooner there. What tokens should bring to mind, off the states that the last layer
+    attends over.
     """
 
     def __init__(self, width: int, patch_width: int) -> None:
@@ -110,6 +128,19 @@ class CellProbe(nn.Module):
         self.patch_heads = nn.ModuleDict(
             {name: nn.Linear(patch_width, size) for name, size in PATCH_CLASSES.items()}
         )
+        self.memory_heads = nn.ModuleDict(
+            {name: nn.Linear(width, size) for name, size in MEMORY_CLASSES.items()}
+        )
+
+    def memory_losses(self, batch: Batch, states: States) -> dict[str, Tensor]:
+        """The mean cross-entropy of each thing to bring to mind."""
+        losses = {}
+        for name, truth in batch.memories.items():
+            classes = torch.from_numpy(truth)
+            known = classes != NO_LABEL
+            guessed = self.memory_heads[name](states.recalled[known])
+            losses[name] = F.cross_entropy(guessed.float(), classes[known])
+        return losses
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         """The mean cross-entropy of each thing known."""
@@ -134,14 +165,29 @@ def _patch_weights(name: str) -> Tensor | None:
     return weights
 
 
-def build_model(seed: int) -> tuple[Qwen3_5ForConditionalGeneration, CellProbe]:
+def build_model(seed: int) -> tuple[Qwen3_5ForConditionalGeneration, Probe]:
     """A fresh model and its probe."""
     torch.manual_seed(seed)
     config = build_config()
     model = Qwen3_5ForConditionalGeneration._from_config(config, attn_implementation="sdpa")
-    return model.float().train(), CellProbe(
+    _let_remember(model)
+    return model.float().train(), Probe(
         config.text_config.hidden_size, config.vision_config.hidden_size
     )
+
+
+@torch.no_grad()
+def _let_remember(model: Qwen3_5ForConditionalGeneration) -> None:
+    """Starts the DeltaNet heads of each layer with memories of 1 to 200 tokens.
+
+    Started as transformers does, all but a few forget within one token, where no gradient says
+    that it would be better not to.
+    """
+    for layer in model.model.language_model.layers:
+        if layer.block_type == "linear_attention":
+            tokens = torch.logspace(0, math.log10(LONGEST_MEMORY), layer.linear_attn.num_v_heads)
+            layer.linear_attn.A_log.zero_()
+            layer.linear_attn.dt_bias.copy_(torch.log(torch.expm1(1 / tokens)))
 
 
 def vision_features(model: Qwen3_5ForConditionalGeneration, pixels: Pixels) -> Seen:
@@ -191,35 +237,37 @@ def look(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> list[Seen]:
 
 
 def token_weights() -> Tensor:
-    """How much each token counts in the loss, [vocabulary]: yes and no decide a whole answer."""
+    """How much each token counts in the loss, [vocabulary].
+
+    Yes and no decide a whole answer, and what there is to learn about a number is in its digits.
+    """
     tokenizer = Tokenizer.from_file(str(DEMO_MODEL / "tokenizer.json"))
     weights = torch.ones(VOCABULARY_ROWS)
     for answer in ("? Yes", "? No"):
         weights[tokenizer.encode(answer, add_special_tokens=False).ids[1:]] = DECISION_WEIGHT
+    weights[[tokenizer.token_to_id(digit) for digit in string.digits]] = DIGIT_WEIGHT
     return weights
 
 
 def reply_loss(
     model: Qwen3_5ForConditionalGeneration,
     batch: Batch,
-    seen: list[Seen],
+    states: States,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean loss over the learned tokens, weighted by token, given what was seen."""
-    _, hidden = hidden_states(model, batch, seen)
+    """Mean loss over the learned tokens, weighted by token and, with that, by the batch."""
     targets = torch.from_numpy(batch.labels)[:, 1:]
     learned = targets != NO_LABEL
-    logits = model.lm_head(hidden[:, :-1][learned])
-    return F.cross_entropy(logits.float(), targets[learned], weights)
+    logits = model.lm_head(states.last[:, :-1][learned])
+    losses = F.cross_entropy(logits.float(), targets[learned], reduction="none")
+    if weights is None:
+        return losses.mean()
+    shares = weights[targets[learned]] * torch.from_numpy(batch.weights)[:, 1:][learned]
+    return (losses * shares).sum() / shares.sum()
 
 
-def hidden_states(
-    model: Qwen3_5ForConditionalGeneration, batch: Batch, seen: list[Seen]
-) -> tuple[Tensor, Tensor]:
-    """Embeddings with what was seen in its place, and hidden states after the final norm.
-
-    Shapes: both [B, T, hidden].
-    """
+def read(model: Qwen3_5ForConditionalGeneration, batch: Batch, seen: list[Seen]) -> States:
+    """The language model over whole conversations, with what was seen in its place."""
     input_ids = torch.from_numpy(batch.input_ids)
     embeddings = model.model.language_model.embed_tokens(input_ids)
     for media in seen:
@@ -227,17 +275,21 @@ def hidden_states(
         pad = model.config.image_token_id if is_picture else model.config.video_token_id
         embeddings = embeddings.masked_scatter((input_ids == pad)[..., None], media.features)
     positions = torch.from_numpy(batch.positions)
+    entering: list[Tensor] = []
+    last_layer = model.model.language_model.layers[-1]
+    hook = last_layer.register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0]))
     with mock.patch.object(reference, "torch_chunk_gated_delta_rule", chunk_gated_delta_rule):
         out = model.model.language_model(
             inputs_embeds=embeddings, position_ids=positions, use_cache=False
         )
-    return embeddings, out.last_hidden_state
+    hook.remove()
+    return States(embeddings, entering[0], out.last_hidden_state)
 
 
 @torch.no_grad()
 def check_against_reference(model: Qwen3_5ForConditionalGeneration, batch: Batch) -> float:
     """Largest difference between our loss and transformers' own forward on one picture batch."""
-    loss = reply_loss(model, batch, look(model, batch))
+    loss = reply_loss(model, batch, read(model, batch, look(model, batch)))
     pictures = batch.pictures
     grid = [1, pictures.rows, pictures.columns]
     output = model(

@@ -1,6 +1,6 @@
 """Where shapes are: boxes and points as Qwen3.5 writes them, 0 to 1000 across and down the picture.
 
-The demo model gives places in steps of ten, which is finer than it can see.
+The demo model gives places in steps of fifty, which is about as fine as it can see.
 """
 
 import random
@@ -23,7 +23,7 @@ POINT_WORDINGS = (
     "Click on the {name}.",
     "Mark the {name} with a point.",
 )
-STEP = 10
+STEP = 50
 
 
 def box_turn(rng: random.Random, scene: Scene) -> Turn:

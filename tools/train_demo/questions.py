@@ -4,6 +4,7 @@ A `Turn` is one question with its answer; which picture or clip it is about is t
 """
 
 import random
+import re
 from dataclasses import dataclass
 
 from tools.train_demo.scenes import COLOURS, SHAPES, ClipScene, Scene
@@ -211,6 +212,14 @@ def sloppy(rng: random.Random, question: str) -> str:
     if rng.random() < 0.12:
         question = question.rstrip("?.")
     return question
+
+
+def named(question: str) -> tuple[int, int]:
+    """Which kind and which colour a question names first, counted from 1; 0 for none."""
+    words = re.findall(r"\w+", question.lower())
+    kind = next((1 + SHAPES.index(word) for word in words if word in SHAPES), 0)
+    colours = list(COLOURS)
+    return kind, next((1 + colours.index(word) for word in words if word in colours), 0)
 
 
 def random_name(rng: random.Random) -> str:

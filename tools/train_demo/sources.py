@@ -23,7 +23,7 @@ from mlx_model.image_processing import (
     picture_size,
     resize,
 )
-from tools.train_demo import printed, scenes, stories
+from tools.train_demo import place_questions, printed, scenes, stories
 from tools.train_demo.dialogue import Media
 from tools.train_demo.printed import Page
 from tools.train_demo.scenes import ClipScene, Scene, Shape
@@ -42,16 +42,17 @@ PATCH, FACTOR, TEMPORAL = PIXELS.patch_size, PIXELS.factor, PIXELS.temporal_patc
 
 # What is known of each vision token in training, and how many classes it has; 0 is "nothing here".
 # "rank" counts the shapes of a picture from the left, "direction" is the way of what moves, the
-# edges are those of the shape in 25ths of the picture, "presence" tells which frames show it.
-EDGE_STEPS = 25
-EDGES = ("left edge", "top edge", "right edge", "bottom edge")
+# edges and the middle are those of the shape as answers give them, "presence" tells which frames
+# show it.
+PLACES = 1000 // place_questions.STEP
+EDGES = ("left edge", "top edge", "right edge", "bottom edge", "middle across", "middle down")
 CELL_CLASSES = {
     "kind": 1 + len(scenes.SHAPES),
     "colour": 1 + len(scenes.COLOURS),
     "rank": 1 + 4,
     "direction": 1 + len(scenes.DIRECTIONS),
     "presence": 1 + 3,
-    **dict.fromkeys(EDGES, 1 + EDGE_STEPS),
+    **dict.fromkeys(EDGES, 2 + PLACES),
 }
 # The same of each of the four patches of a token: the letter whose middle lies in it, and where in
 # the text that is.
@@ -60,10 +61,22 @@ PATCH_CLASSES = {
     "place": 1 + printed.MOST_LINES * printed.MOST_LETTERS,
 }
 
+# What a token should bring to mind of what came before it. "age": whether an earlier group of the
+# clip shows this shape; "changes": how often it turned back or changed colour until now;
+# "likeness": whether the first picture shows the same here, another colour, or what is gone now;
+# "asked": the kind and the colour in the question that is being answered.
+MEMORY_CLASSES = {
+    "age": 1 + 2,
+    "changes": 2 + stories.MOST_TIMES,
+    "likeness": 1 + 3,
+    "asked kind": 1 + len(scenes.SHAPES),
+    "asked colour": 1 + len(scenes.COLOURS),
+}
+
 # A patch of which nothing is held to be true, and how near a border that is, in patches.
 NO_TRUTH, UNSURE = -100, 0.2
 
-Clip = ClipScene | Story
+Memories = dict[str, list[int]]
 PageMaker = Callable[[random.Random, int, int], Page]
 StoryMaker = Callable[[random.Random, int, int, float, float], Story]
 
@@ -152,6 +165,7 @@ class ClipSource:
         scale = min(1.0, 1.5 * self._size[0] / height)
         self._canvas = round(width * scale), round(height * scale)
         self._gathered = _Gathered(self._size)
+        self.memories: list[Memories] = []
 
     @property
     def duration_s(self) -> float:
@@ -170,16 +184,18 @@ class ClipSource:
             duration_s=self.duration_s,
             frames_per_s=self._rate,
         )
-        self._add(clip, [scenes.scene_at(clip, index) for index in self._indices])
+        self._add([scenes.scene_at(clip, index) for index in self._indices])
         return clip
 
     def draw_story(self, rng: random.Random, make: StoryMaker) -> Story:
         """One more clip, in which something happens."""
         story = make(rng, *self._canvas, self.duration_s, self._rate)
-        self._add(story, [stories.scene_at(story, index) for index in self._indices])
+        truths = self._add([stories.scene_at(story, index) for index in self._indices])
+        kinds = [truth["kind"] for truth in truths]
+        self.memories.append(_memories(story, kinds, self.frame_times_s[1::2]))
         return story
 
-    def _add(self, clip: Clip, shown: list[Scene]) -> None:
+    def _add(self, shown: list[Scene]) -> list[dict[str, list[int]]]:
         drawn: dict[Scene, Image.Image] = {}
         for scene in shown:
             if scene not in drawn:
@@ -188,6 +204,7 @@ class ClipSource:
         pairs = zip(shown[::2], shown[1::2], strict=True)
         truths = [_group_truth(first, second, rows, columns) for first, second in pairs]
         self._gathered.add([drawn[scene] for scene in shown], truths)
+        return truths
 
     def pixels(self) -> Pixels:
         """The frame groups of all clips drawn."""
@@ -243,6 +260,31 @@ def shape_of_cells(scene: Scene, rows: int, columns: int) -> list[int]:
     return where
 
 
+def likeness(first: Scene, second: Scene, rows: int, columns: int) -> list[int]:
+    """How each cell of the second picture compares with the first, which differs in one shape."""
+    names = []
+    for scene in (first, second):
+        shapes = [None, *(shape.name for shape in scene.shapes)]
+        names.append([shapes[number] for number in shape_of_cells(scene, rows, columns)])
+    return [
+        (1 if now == before else 2) if now else 3 if before else 0
+        for before, now in zip(*names, strict=True)
+    ]
+
+
+def _memories(story: Story, kinds: list[list[int]], times_s: list[float]) -> Memories:
+    """What the cells of all groups should bring to mind; groups end at `times_s`."""
+    actors = {1 + scenes.SHAPES.index(actor.shape.kind): actor for actor in story.actors}
+    age: list[int] = []
+    changes: list[int] = []
+    shown: set[int] = {0}
+    for cells, time_s in zip(kinds, times_s, strict=True):
+        age += [0 if kind == 0 else 2 if kind in shown else 1 for kind in cells]
+        changes += [1 + actors[kind].changes_until(time_s, story) if kind else 0 for kind in cells]
+        shown |= set(cells)
+    return {"age": age, "changes": changes}
+
+
 def _media(size: tuple[int, int]) -> Media:
     return Media(size[0] // FACTOR, size[1] // FACTOR)
 
@@ -256,10 +298,10 @@ def _looks(scene: Scene, where: list[int]) -> dict[str, list[int]]:
 
 def _edges(scene: Scene, where: list[int]) -> dict[str, list[int]]:
     """The edges of the shape in each cell."""
-    boxes = [(0, 0, 0, 0)]
+    boxes: list[tuple[int, ...]] = [(0,) * len(EDGES)]
     for shape in scene.shapes:
         box = scenes.bounding_box(scene, shape)
-        boxes.append(tuple(1 + min(EDGE_STEPS - 1, int(edge * EDGE_STEPS)) for edge in box))
+        boxes.append(tuple(1 + round(edge * PLACES) for edge in (*box, shape.x, shape.y)))
     return {name: [boxes[n][i] for n in where] for i, name in enumerate(EDGES)}
 
 

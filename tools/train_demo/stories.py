@@ -60,6 +60,13 @@ class Actor:
             events.append(Event("leaves", self.leaves_s))
         return sorted(events, key=lambda event: event.time_s)
 
+    def changes_until(self, time_s: float, story: "Story") -> int:
+        """How often it changed its colour or turned back."""
+        if self.swing:
+            legs = int(time_s / story.duration_s * (self.swing.bounces + 1))
+            return min(legs, self.swing.bounces)
+        return sum(start <= time_s for start, _, _ in self.looks)
+
     def at(self, time_s: float, duration_s: float) -> Shape | None:
         """What it looks like at a time; None while it is not there."""
         if not self.appears_s <= time_s < self.leaves_s:

@@ -9,7 +9,6 @@ folder it resumes; a different `--steps` moves the end of the schedule.
 
 import argparse
 import json
-import math
 import tempfile
 import time
 from pathlib import Path
@@ -25,21 +24,27 @@ from tools.train_demo.model import (
     check_against_reference,
     look,
     plain_state,
+    read,
     reply_loss,
     simulate_quantisation,
     token_weights,
 )
 from tools.train_demo.start import start_from
 
-PEAK_RATE, WARM_UP = 1.5e-3, 100
+WARM_UP, COOLING = 100, 0.1
 
 
 def learning_rate(step: int, looking: int, steps: int) -> float:
-    """Warm-up and a cosine for each of the two phases."""
+    """The share of the peak rate for each of the two phases: up, level, and down to the end.
+
+    Level for most of the time, so that the end can be moved while it runs.
+    Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+    Durations" (arXiv 2405.18392).
+    """
     start, stop = (0, looking) if step < looking else (looking, steps)
-    passed = (step - start) / (stop - start)
-    warm = min(1.0, (step - start + 1) / WARM_UP)
-    return PEAK_RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * passed)))
+    warm = (step - start + 1) / WARM_UP
+    cool = (stop - step) / (stop - start) / COOLING
+    return max(0.02, min(1.0, warm, cool))
 
 
 class Optimizer:
@@ -61,10 +66,8 @@ class Optimizer:
         flat += [p for p in probe.parameters() if p.ndim < 2]
         groups = [{"params": outer, "weight_decay": 0.02}, {"params": flat, "weight_decay": 0.0}]
         self._parts = (
-            torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.97), fused=True),
-            torch.optim.Muon(
-                inner, lr=PEAK_RATE, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
-            ),
+            torch.optim.AdamW(groups, betas=(0.9, 0.97), fused=True),
+            torch.optim.Muon(inner, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
         )
 
     def step(self, rate: float) -> None:
@@ -122,12 +125,13 @@ class Run:
             self._loss(batch, step).backward()
             self._share_gradients()
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-            self._optimizer.step(learning_rate(step, arguments.looking, arguments.steps))
+            share = learning_rate(step, arguments.looking, arguments.steps)
+            self._optimizer.step(arguments.rate * share)
             if self._part:
                 continue
             if (step + 1) % 25 == 0:
                 self._log.write(step + 1)
-            if (step + 1) % 200 == 0 or step + 1 == arguments.steps:
+            if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
                 self._save(step + 1)
 
     def _check(self) -> None:
@@ -148,13 +152,20 @@ class Run:
             seen = look(self._model, batch)
             total = torch.zeros(())
             if batch.input_ids is not None:
-                total = reply_loss(self._model, batch, seen, self._weights)
+                states = read(self._model, batch, seen)
+                total = reply_loss(self._model, batch, states, self._weights)
                 self._log.note(batch.kind, total.item())
         for media in seen:
-            for name, loss in self._probe.losses(media).items():
-                total = total + self._arguments.probe_weight * loss
-                self._log.note(f"cells: {name}", loss.item())
+            total = total + self._noted(self._probe.losses(media), self._arguments.probe_weight)
+        if batch.input_ids is not None:
+            recalled = self._probe.memory_losses(batch, states)
+            total = total + self._noted(recalled, self._arguments.memory_weight)
         return total
+
+    def _noted(self, losses: dict[str, torch.Tensor], weight: float) -> torch.Tensor:
+        for name, loss in losses.items():
+            self._log.note(f"probe: {name}", loss.item())
+        return weight * sum(losses.values(), torch.zeros(()))
 
     def _share_gradients(self) -> None:
         """The mean over all processes, in place."""
@@ -222,14 +233,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/train_demo"))
     parser.add_argument("--start-from", type=Path, help="a checkpoint to go on from")
     parser.add_argument("--looking", type=int, default=3600, help="steps of the first phase")
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--probe-weight", type=float, default=0.3)
-    parser.add_argument(
-        "--quantise-after", type=float, default=0.75, help="share of the last phase"
-    )
+    parser.add_argument("--probe-weight", type=float, default=0.3, help="of what is seen")
+    parser.add_argument("--memory-weight", type=float, default=1.0, help="of what is recalled")
+    parser.add_argument("--quantise-after", type=float, default=0.9, help="share of the last phase")
     parser.add_argument("--exact-after", type=float, default=0.97, help="share of the last phase")
     return parser.parse_args()
 

@@ -11,9 +11,12 @@ from PySide6.QtCore import QObject, Qt, QUrl, Signal, Slot
 from PySide6.QtGui import QDesktopServices
 from pytestqt.qtbot import QtBot
 
+from app.inference.download_worker import FetchJob
+from app.inference.library_places import LibraryPlaces
 from app.inference.worker import OnOpening, OpenJob, ReplyEngine
 from app.resources import DEMO_MODEL_DIR
 from app.terminal.hand import drop_files
+from mlx_model import DownloadEvent, DownloadProgress
 from tests.app.person import SMALL, WEIGHTS, Gate, Open, checkpoint, echo, ready_repository
 from tests.app.scripted_engine import ScriptedEngine, wait_for_stop
 from tests.hub_server.faults import Fault
@@ -174,8 +177,18 @@ def test_an_opening_model_can_be_left_for_the_one_before(
 
 
 def test_a_conversion_can_be_stopped_and_done_later(
-    open_window: Open, qtbot: QtBot, tmp_path: Path
+    open_window: Open, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fetch = LibraryPlaces.fetch
+
+    def slowly(self: LibraryPlaces, job: FetchJob) -> Iterator[DownloadEvent]:
+        """So small a model is converted before anybody can stop it."""
+        for event in fetch(self, job):
+            yield event
+            if isinstance(event, DownloadProgress) and event.stage == "converting":
+                job.stop.wait(30)
+
+    monkeypatch.setattr(LibraryPlaces, "fetch", slowly)
     original = copy_checkpoint("untied", tmp_path / "raw").folder
     with HubServer({f"Qwen/{SMALL}": Repository.of_folder(original)}) as server:
         person = open_window(server)
@@ -184,6 +197,7 @@ def test_a_conversion_can_be_stopped_and_done_later(
         person.see(SMALL, "converting")
         person.click(card.main_button)  # Stop
         person.see(SMALL, "absent")
+        monkeypatch.setattr(LibraryPlaces, "fetch", fetch)
         qtbot.waitUntil(lambda: card.main_button.text() == "Convert here")
         assert not (tmp_path / "own" / f"{SMALL}-4bit").exists()
         server.requests.clear()

@@ -276,7 +276,7 @@ def test_everything_that_decides_what_a_state_is_makes_another_key(tmp_path: Pat
 
 
 def test_the_folder_keeps_to_its_budget(loaded: Engine, states: Path) -> None:
-    budget_bytes = 500_000
+    budget_bytes = 600_000
     engine = fresh(loaded, disk=disk_of(states, budget_bytes=budget_bytes))
     for number in range(4):
         messages = talk(engine, user(PICTURE, f"What is this? {number}"))

@@ -14,7 +14,7 @@ from app.conversation.message import Attachment, ChatMessage
 from app.inference.controller import STOP_PATIENCE_MS, ReplyController
 from app.inference.worker import OnOpening, OpenJob, OpenProblem
 from mlx_model.errors import MediaError, TooLargeError
-from mlx_model.events import Event, Notice, Progress, TextDelta, ThinkingDelta
+from mlx_model.events import Event, Notice, Prepared, Progress, TextDelta, ThinkingDelta
 from mlx_model.messages import ReplyRequest
 from tests.app.scripted_engine import Script, ScriptedEngine, finished, wait_for_stop
 
@@ -429,3 +429,29 @@ def test_a_draft_that_has_changed_since_is_not_ready(
         controller.work_ahead((), (CLIP,))
         assert controller.state == "replying"
     assert heard == [True], "a reply came between"
+
+
+def test_a_reply_does_not_wait_until_a_draft_is_read(
+    make_controller: MakeController, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def read(
+        self: ScriptedEngine, request: ReplyRequest, cancel: threading.Event
+    ) -> Iterator[Event]:
+        begun.set()
+        wait_for_stop(cancel)
+        yield Prepared(0, 0, 0, 0, is_complete=not cancel.is_set())
+
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        yield finished()
+
+    monkeypatch.setattr(ScriptedEngine, "prepare", read)
+    controller, _ = opened(make_controller, script, qtbot)
+    heard: list[bool] = []
+    controller.draft_read.connect(lambda: heard.append(True))
+    controller.work_ahead((), (CLIP,))
+    qtbot.waitUntil(begun.is_set)
+    with qtbot.waitSignal(controller.reply_finished):
+        controller.start_reply(FIRST)
+    assert heard == [], "it was interrupted"

@@ -54,7 +54,9 @@ class Session:
         self._source: BinaryIO = os.fdopen(source_fd, "rb")
         self._sink: BinaryIO = os.fdopen(sink_fd, "wb")
         self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._serve, args=(Engine(behaviour, idling),))
+        engine = Engine(behaviour, idling)
+        # A test that has failed leaves it waiting.
+        self.thread = threading.Thread(target=self._serve, args=(engine,), daemon=True)
         self.thread.start()
 
     def _serve(self, engine: Engine) -> None:

@@ -57,8 +57,8 @@ def test_a_model_is_downloaded_paused_resumed_and_used_in_mid_conversation(
         person.see(SMALL, "downloading")
         qtbot.waitUntil(lambda: (card.progress.fraction or 0) > SMALL_FILES)
         assert (card.progress.fraction or 0) < 0.4
-        assert f" of {size(FETCHED_BYTES)}" in card.progress.sentence
-        assert not card.progress.sentence.startswith(size(FETCHED_BYTES).split()[0])
+        arrived = tuple(f"{mb} of {size(FETCHED_BYTES)}" for mb in (1, 2, 3))
+        assert card.progress.sentence.startswith(arrived)
 
         person.click(card.main_button)  # Pause
         person.see(SMALL, "paused")

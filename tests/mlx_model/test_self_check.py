@@ -139,7 +139,7 @@ def test_a_damaged_model_is_refused_and_leaves_no_record(
     ("change", "words"),
     [
         (blind, "when it was asked"),
-        (shifted_norms(1.0), "when it was asked|finds plain sentences unlikely"),
+        (shifted_norms(1.0), "finds plain sentences unlikely"),
     ],
 )
 def test_the_demo_model_has_to_give_the_right_answers(

@@ -301,7 +301,8 @@ def _edges(scene: Scene, where: list[int]) -> dict[str, list[int]]:
     boxes: list[tuple[int, ...]] = [(0,) * len(EDGES)]
     for shape in scene.shapes:
         box = scenes.bounding_box(scene, shape)
-        boxes.append(tuple(1 + round(edge * PLACES) for edge in (*box, shape.x, shape.y)))
+        places = (place_questions.place(edge) for edge in (*box, shape.x, shape.y))
+        boxes.append(tuple(1 + place // place_questions.STEP for place in places))
     return {name: [boxes[n][i] for n in where] for i, name in enumerate(EDGES)}
 
 

@@ -234,7 +234,7 @@ class Engine:
         reading, logits = Reading(self.model, self.memory, self.limits, cancel), None
         try:
             if 0 < prompt.input_ids.size < self.max_context:
-                logits = yield from reading.steps(prompt, media, is_beginning=True)
+                logits = yield from reading.steps(prompt, media)
         finally:
             mx.clear_cache()
         if logits is not None:  # with this, the answers before it have the form they will have

@@ -92,12 +92,10 @@ class Reading:
         self.seconds = 0.0
 
     def steps(
-        self, prompt: Prompt, media: MediaQueue, is_beginning: bool = False
+        self, prompt: Prompt, media: MediaQueue
     ) -> Generator[Progress, None, mx.array | None]:
         """Bring the prompt in; returns the logits [1, vocab] of its last token.
 
-        `is_beginning`: others will begin with all of it; otherwise they are taken to part from it
-        some tokens before its end, where the reply begins.
         None when cancelled. However it ends, what was read until then is kept. Raises MediaError
         for a picture that cannot be read after all.
         """
@@ -119,8 +117,7 @@ class Reading:
         spread = spread_lengths(total, _STATE_CHUNKS * limits.prefill_chunk_tokens)
         lengths = {*prompt.resume_points, *spread, total}
         prepared = prepare(self._model, prompt, media, embeddings, self.cache.length, lengths)
-        passing = set() if is_beginning else {total}.difference(prompt.resume_points)
-        return (yield from self._read(prepared, keys, passing))
+        return (yield from self._read(prepared, keys))
 
     def go_on(self, said: Sequence[int]) -> None:
         """The sequence was gone on with by these tokens, or by as many of them as it holds."""
@@ -135,7 +132,7 @@ class Reading:
             raise
 
     def _read(
-        self, prepared: PreparedPrompt, keys: NDArray[np.int64], passing: set[int]
+        self, prepared: PreparedPrompt, keys: NDArray[np.int64]
     ) -> Generator[Progress, None, mx.array | None]:
         histories, cache = self._memory.histories, self.cache
         limits = self._limits
@@ -165,7 +162,7 @@ class Reading:
                 self.read_tokens += cache.length - histories.length
                 histories.advance(keys[histories.length : cache.length])
                 if cache.length in prepared.cuts:
-                    histories.keep(cache.checkpoint(), lasting=cache.length not in passing)
+                    histories.keep(cache.checkpoint())
             try:
                 yield progress
             except GeneratorExit:

@@ -47,6 +47,9 @@ _MOST_PATHS = 4
 # for its end, for another last answer and for an earlier place, in use for edits of many kinds.
 _STATES_AT_REST = 3
 _STATES_IN_USE = 8
+# What saves fewer tokens than these goes before anything else: the end of a prompt that was parted
+# from where its answer began.
+_FEW_TOKENS = 16
 
 
 @dataclass(eq=False, slots=True)
@@ -316,10 +319,15 @@ class HistoryTree(Generic[S]):
         return self.nbytes > self._budget_bytes or count > _MOST_STATES
 
     def _drop_one(self) -> bool:
-        """What is missed least: states in the middle, then other histories, then the latest."""
+        """What is missed least: ends of a few tokens, states in the middle, other histories."""
         latest = self.paths[-1].line() if self.paths else []
         ends = [branch for branch in self.branches() if not branch.children]
         ends = sorted((end for end in ends if end not in latest), key=lambda branch: branch.used)
+        for end in ends:
+            stretch = self._stretch(end, latest)
+            if end.stop - stretch[0].start < _FEW_TOKENS:
+                self._forget(stretch)
+                return True
         for end in ends:
             stretch = self._stretch(end, latest)
             if _count(stretch) > _STATES_AT_REST:

@@ -117,6 +117,19 @@ def new_tokens(engine: Engine, request: ReplyRequest) -> int:
     return prompt.input_ids.size - prompt.turn_starts[-2]
 
 
+@pytest.mark.parametrize("thinking", [True, False])
+def test_an_answer_is_made_anew_without_reading_anything(engine: Engine, thinking: bool) -> None:
+    messages = [user(PICTURE, "What colour is the circle?")]
+    messages.append(Message.text("assistant", ask(engine, *messages).text))
+    messages.append(user("How many shapes are there?"))
+    request = request_of(*messages, thinking=thinking)
+    first = Said(engine, request)
+    assert prepared(engine.catch_up(NEVER)).is_complete
+    again = Said(engine, request)
+    assert (again.read, again.patches) == (0, 0)
+    assert again.text == first.text
+
+
 def test_two_branches_in_turn_say_the_same_again_and_read_nothing_twice(engine: Engine) -> None:
     beginning = (SYSTEM, user(PICTURE, "What colour is the circle?"))
     answer = Message.text("assistant", ask(engine, *beginning).text)

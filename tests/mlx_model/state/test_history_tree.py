@@ -170,6 +170,23 @@ def test_abandoning_a_history_leaves_the_others(
             check(tree)
 
 
+def test_ends_that_save_a_few_tokens_are_given_up_before_anything_else() -> None:
+    def parted(budget: int) -> tuple[Tree, list[list[int]]]:
+        tree, prompts = tree_of(budget), []
+        history: list[int] = []
+        for turn in range(3):
+            history = [*history, *range(100 * turn, 100 * turn + 40)]
+            prompts.append([*history, 1000 + turn, 1001 + turn])
+            read(tree, prompts[-1], {len(history), len(history) + 2}, said=5)
+        read(tree, [*history, 7], {len(history) + 1})
+        return tree, prompts
+
+    tree, prompts = parted(PLENTY)
+    assert [tree.known_length(np.array(prompt)) for prompt in prompts] == [42, 82, 122]
+    tree, prompts = parted(tree.nbytes - 1)
+    assert [tree.known_length(np.array(prompt)) for prompt in prompts] == [40, 82, 122]
+
+
 def test_going_on_where_the_last_one_ended_copies_nothing() -> None:
     tree = tree_of()
     keys = list(range(100))

@@ -249,12 +249,12 @@ def _pair_batch(rng: random.Random) -> Batch:
         first = source.draw(rng)
         turns = []
         memories.append({})
-        if rng.random() < 0.6:
+        if rng.random() < 0.7:
             second, answer = pair_questions.changed(rng, first)
             source.add(second)
             alike = likeness(first, second, source.media.rows, source.media.columns)
             memories[-1] = {"likeness": alike}
-            if rng.random() < 0.5:
+            if rng.random() < 0.8:
                 turns = [pair_questions.difference_turn(rng, first, second, answer)]
         else:
             second = source.draw(rng)
@@ -439,19 +439,19 @@ NUMBER_QUESTIONS: dict[Callable[[random.Random, Scene], Turn], float] = {
     questions.count_turn: 0.2,
 }
 KINDS: dict[Callable[[random.Random], Batch], float] = {
-    _picture_batch: 0.08,
-    _place_batch: 0.24,
-    _sign_batch: 0.08,
-    _page_batch: 0.14,
+    _picture_batch: 0.05,
+    _place_batch: 0.12,
+    _sign_batch: 0.05,
+    _page_batch: 0.12,
     _clip_batch: 0.02,
-    _story_batch: 0.07,
-    _time_batch: 0.12,
-    _pair_batch: 0.09,
-    _either_batch: 0.02,
-    _newest_batch: 0.02,
-    _text_batch: 0.01,
-    _number_batch: 0.01,
-    _fact_batch: 0.05,
-    _tool_batch: 0.03,
-    _looking_batch: 0.02,
+    _story_batch: 0.19,
+    _time_batch: 0.08,
+    _pair_batch: 0.16,
+    _either_batch: 0.03,
+    _newest_batch: 0.04,
+    _text_batch: 0.03,
+    _number_batch: 0.02,
+    _fact_batch: 0.04,
+    _tool_batch: 0.02,
+    _looking_batch: 0.12,
 }

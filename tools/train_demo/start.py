@@ -1,6 +1,6 @@
 """Puts the weights of an earlier checkpoint into a model that may have grown since.
 
-Blocks of the vision tower that the checkpoint lacks begin as blocks that add nothing.
+Layers that the checkpoint lacks, at the end of either tower, begin as layers that add nothing.
 """
 
 import json
@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import Qwen3_5ForConditionalGeneration
 
 QUANTISED = (".scales", ".biases")
+# The matrices whose product a layer adds to what it was given.
+ADDED = ("attn.proj", "linear_fc2", "o_proj", "out_proj", "down_proj")
 
 
 def start_from(model: Qwen3_5ForConditionalGeneration, checkpoint: Path) -> list[str]:
@@ -28,9 +30,9 @@ def start_from(model: Qwen3_5ForConditionalGeneration, checkpoint: Path) -> list
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name in fresh:
-            if ".blocks." not in name:
+            if ".blocks." not in name and ".layers." not in name:
                 raise SystemExit(f"{checkpoint} lacks {name}")
-            if "attn.proj" in name or "linear_fc2" in name:
+            if any(added in name for added in ADDED):
                 parameters[name].zero_()
     return fresh
 

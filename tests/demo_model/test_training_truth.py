@@ -5,7 +5,7 @@ import random
 import pytest
 from tokenizers import Tokenizer
 
-from tools.train_demo import pair_questions, scenes, stories
+from tools.train_demo import pair_questions, scenes, stories, story_questions
 from tools.train_demo.dialogue import DialogueWriter
 from tools.train_demo.questions import Turn
 from tools.train_demo.sources import ClipSource, StoryMaker, likeness
@@ -20,15 +20,34 @@ def clip_source(seed: int) -> ClipSource:
 
 
 @pytest.mark.parametrize("make", [stories.random_recolouring, stories.random_bouncing])
-def test_changes_are_counted_up_to_what_the_answer_says(make: StoryMaker) -> None:
+def test_as_much_is_marked_as_the_answer_counts(make: StoryMaker) -> None:
+    counts = set()
     for seed in SEEDS:
         source = clip_source(seed)
         story = source.draw_story(random.Random(seed), make)
         (actor,) = story.actors
-        counted = [n - 1 for n in source.memories[0]["changes"] if n]
-        assert counted == sorted(counted)
-        assert counted[0] == 0
-        assert counted[-1] == (actor.swing.bounces if actor.swing else len(actor.looks))
+        marks = source.memories[0]["happens"]
+        count = actor.swing.bounces if actor.swing else len(actor.looks)
+        assert sum(mark > 0 for mark in marks) == count
+        counts.add(count)
+    assert counts >= {1, 2, 3}
+
+
+def test_the_first_mark_is_what_happens_first_and_to_whom() -> None:
+    found = set()
+    for seed in SEEDS:
+        source = clip_source(seed)
+        story = source.draw_story(random.Random(seed), stories.random_order)
+        happens, to, happened = (
+            source.memories[0][name] for name in ("happens", "happens to", "happened")
+        )
+        first = next(group for group, mark in enumerate(happens) if mark)
+        answer = story_questions.first_turn(random.Random(seed), story).answer
+        event, kind = stories.HAPPENINGS[happens[first] - 1], scenes.SHAPES[to[first] - 1]
+        assert answer == f"First the {kind} {event}."
+        assert happened == [0] * (first + 1) + [1] * (len(happens) - first - 1)
+        found.add(event)
+    assert found == {"appears", "leaves", "changes colour"}
 
 
 def test_a_shape_is_new_in_the_first_group_that_shows_it_and_only_there() -> None:

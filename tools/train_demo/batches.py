@@ -28,6 +28,7 @@ from tools.train_demo.outside_questions import outside_turn
 from tools.train_demo.questions import Turn
 from tools.train_demo.scenes import ClipScene, Scene
 from tools.train_demo.sources import (
+    GROUP_MEMORIES,
     MEMORY_CLASSES,
     ClipSource,
     Memories,
@@ -397,7 +398,7 @@ def _collate(
     clips: Pixels | None = None,
     memories: Sequence[Memories] = (),
 ) -> Batch:
-    """`memories` has for each sample what its last vision tokens should bring to mind."""
+    """`memories` has for each sample what its last vision tokens or groups should bring to mind."""
     length = max(len(s.input_ids) for s in samples)
     input_ids = np.zeros((len(samples), length), np.int64)
     labels = np.full((len(samples), length), NO_LABEL, np.int64)
@@ -414,7 +415,8 @@ def _collate(
             weights[row, asked.number.start : asked.number.stop] = FIRST_NUMBER_WEIGHT
             truths["asked colour"][row, asked.start : asked.stop] = asked.colour
         for name, classes in (memories[row] if memories else {}).items():
-            truths[name][row, sample.vision_tokens[-len(classes) :]] = classes
+            tokens = sample.group_ends if name in GROUP_MEMORIES else sample.vision_tokens
+            truths[name][row, tokens[-len(classes) :]] = classes
     truths = {name: truth for name, truth in truths.items() if (truth != NO_LABEL).any()}
     return Batch(kind, input_ids, labels, weights, positions, truths, pictures, clips)
 

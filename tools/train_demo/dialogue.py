@@ -54,6 +54,7 @@ class Sample:
     labels: list[int] = field(default_factory=list)
     positions: list[tuple[int, int, int]] = field(default_factory=list)
     vision_tokens: list[int] = field(default_factory=list)
+    group_ends: list[int] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     next_position: int = 0
 
@@ -141,4 +142,5 @@ class DialogueWriter:
                     sample.labels.append(NO_LABEL)
                     sample.positions.append((start, start + row, start + column))
             sample.next_position = start + max(media.rows, media.columns)
+            sample.group_ends.append(len(sample.input_ids))
             self._text(sample, "<|vision_end|>")

@@ -62,15 +62,21 @@ PATCH_CLASSES = {
 }
 
 # What a token should bring to mind of what came before it. "age": whether an earlier group of the
-# clip shows this shape; "changes": how often it turned back or changed colour until now;
-# "likeness": whether the first picture shows the same here, another colour, or what is gone now;
-# "asked": the kind and the colour in the question that is being answered.
+# clip shows this shape; "likeness": whether the first picture shows the same here, another colour,
+# or what is gone now; "asked": the kind and the colour in the question that is being answered.
+# The mark behind each group: what "happens" there, to a shape of which kind, and whether something
+# has happened before.
+GROUP_MEMORIES = {
+    "happens": 1 + len(stories.HAPPENINGS),
+    "happens to": 1 + len(scenes.SHAPES),
+    "happened": 2,
+}
 MEMORY_CLASSES = {
     "age": 1 + 2,
-    "changes": 2 + stories.MOST_TIMES,
     "likeness": 1 + 3,
     "asked kind": 1 + len(scenes.SHAPES),
     "asked colour": 1 + len(scenes.COLOURS),
+    **GROUP_MEMORIES,
 }
 
 # A patch of which nothing is held to be true, and how near a border that is, in patches.
@@ -192,7 +198,7 @@ class ClipSource:
         story = make(rng, *self._canvas, self.duration_s, self._rate)
         truths = self._add([stories.scene_at(story, index) for index in self._indices])
         kinds = [truth["kind"] for truth in truths]
-        self.memories.append(_memories(story, kinds, self.frame_times_s[1::2]))
+        self.memories.append(_memories(story, kinds, self.frame_times_s))
         return story
 
     def _add(self, shown: list[Scene]) -> list[dict[str, list[int]]]:
@@ -273,16 +279,18 @@ def likeness(first: Scene, second: Scene, rows: int, columns: int) -> list[int]:
 
 
 def _memories(story: Story, kinds: list[list[int]], times_s: list[float]) -> Memories:
-    """What the cells of all groups should bring to mind; groups end at `times_s`."""
-    actors = {1 + scenes.SHAPES.index(actor.shape.kind): actor for actor in story.actors}
+    """What the cells of all groups, and the marks behind these, should bring to mind."""
     age: list[int] = []
-    changes: list[int] = []
     shown: set[int] = {0}
-    for cells, time_s in zip(kinds, times_s, strict=True):
+    for cells in kinds:
         age += [0 if kind == 0 else 2 if kind in shown else 1 for kind in cells]
-        changes += [1 + actors[kind].changes_until(time_s, story) if kind else 0 for kind in cells]
         shown |= set(cells)
-    return {"age": age, "changes": changes}
+    happens, to = [0] * len(kinds), [0] * len(kinds)
+    for frame, actor, happening in reversed(stories.seen_to_happen(story, times_s)):
+        happens[frame // TEMPORAL] = 1 + stories.HAPPENINGS.index(happening)
+        to[frame // TEMPORAL] = 1 + scenes.SHAPES.index(actor.shape.kind)
+    happened = [int(any(happens[:group])) for group in range(len(kinds))]
+    return {"age": age, "happens": happens, "happens to": to, "happened": happened}
 
 
 def _media(size: tuple[int, int]) -> Media:

@@ -7,6 +7,7 @@ are in seconds from the clip's start.
 import bisect
 import dataclasses
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,7 @@ CALM_S = 1.15
 MOST_TIMES = 3
 
 EventKind = Literal["appears", "leaves", "changes colour"]
+HAPPENINGS = ("appears", "leaves", "changes colour", "turns back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,6 @@ class Actor:
         if self.leaves_s != float("inf"):
             events.append(Event("leaves", self.leaves_s))
         return sorted(events, key=lambda event: event.time_s)
-
-    def changes_until(self, time_s: float, story: "Story") -> int:
-        """How often it changed its colour or turned back."""
-        if self.swing:
-            legs = int(time_s / story.duration_s * (self.swing.bounces + 1))
-            return min(legs, self.swing.bounces)
-        return sum(start <= time_s for start, _, _ in self.looks)
 
     def at(self, time_s: float, duration_s: float) -> Shape | None:
         """What it looks like at a time; None while it is not there."""
@@ -110,6 +105,33 @@ def scene_at(story: Story, index: int) -> Scene:
 def render_frame(story: Story, index: int) -> Image.Image:
     """Frame `index` of the clip as an RGB picture."""
     return scenes.render(scene_at(story, index))
+
+
+def seen_to_happen(story: Story, times_s: Sequence[float]) -> list[tuple[int, Actor, str]]:
+    """Each of `HAPPENINGS` that the frames at these times tell of, with the number of the frame
+    that does, and to which actor; first to last."""
+    found = []
+    for actor in story.actors:
+        looks = [actor.at(time_s, story.duration_s) for time_s in times_s]
+        for frame in range(1, len(looks)):
+            if happening := _between(looks[max(0, frame - 2)], looks[frame - 1], looks[frame]):
+                found.append((frame, actor, happening))
+    return sorted(found, key=lambda one: one[0])
+
+
+def _between(earlier: Shape | None, before: Shape | None, after: Shape | None) -> str | None:
+    if before is None or after is None:
+        return None if before is after else "leaves" if after is None else "appears"
+    if before.colour != after.colour:
+        return "changes colour"
+    if earlier is not None:
+        ways = (
+            (before.x - earlier.x, after.x - before.x),
+            (before.y - earlier.y, after.y - before.y),
+        )
+        if any(one * other < 0 for one, other in ways):
+            return "turns back"
+    return None
 
 
 def random_coming_or_going(

@@ -179,6 +179,7 @@ class Engine:
 
     def close(self, limit_s: float) -> None:
         """Put away what is not on the disk yet, as far as that goes within `limit_s`."""
+        deadline_s = time.monotonic() + limit_s
         cancel = threading.Event()
         timer = threading.Timer(limit_s, cancel.set)
         timer.start()
@@ -187,7 +188,7 @@ class Engine:
         finally:
             timer.cancel()
         if self.memory.disk is not None:
-            self.memory.disk.close(limit_s)
+            self.memory.disk.close(max(0.0, deadline_s - time.monotonic()))
 
     def forget(self) -> None:
         """Let go of all that was read and seen, as if the model had just been loaded."""

@@ -58,10 +58,13 @@ class Memory:
         is_done = self.disk.put_away(self.histories, cancel)
         return self.disk.put_sights(self.media.unsaved, cancel) and is_done
 
-    def resume(self, keys: Keys) -> SequenceCache:
-        """A sequence that holds the longest known beginning of `keys`."""
+    def resume(self, keys: Keys, cancel: threading.Event) -> SequenceCache:
+        """A sequence that holds the longest known beginning of `keys`.
+
+        When cancelled, what the disk knows is left there.
+        """
         if self.disk is not None:
-            self.disk.bring_back(keys, self.histories)
+            self.disk.bring_back(keys, self.histories, cancel)
         return self.histories.resume(keys)
 
     def clear(self) -> None:
@@ -101,7 +104,7 @@ class Reading:
         """
         limits = self._limits
         keys = content_keys(prompt, media.digests)
-        self.cache = self._memory.resume(keys)
+        self.cache = self._memory.resume(keys, self._cancel)
         self.reused_tokens = self.cache.length
         total = keys.size
         hidden = self.cache.last_hidden

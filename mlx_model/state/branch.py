@@ -112,6 +112,15 @@ class Branch:
         first.children[int(self.keys[0])] = self
         return first
 
+    def absorb(self, child: "Branch") -> None:
+        """Make one branch of it and its only child, neither of which has parked rows."""
+        self.keys = np.concatenate([self.keys, child.keys])
+        self.kept |= child.kept
+        self.children = child.children
+        for grandchild in self.children.values():
+            grandchild.above = weakref.ref(self)
+        child.above = None
+
     def cut_off(self) -> None:
         """Drop the tokens behind its last state; it must have one, and no children."""
         stop = max(self.kept)

@@ -54,7 +54,10 @@ _HEADER_BYTES = 512  # for each array, and once more
 _POLL_S = 0.02
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # What decides which numbers come of the same files and messages, beside this program itself.
-_PACKAGES = ("mlx", "tokenizers", "jinja2", "pillow", "numpy")
+_PACKAGES = (
+    *("mlx", "mlx-lm", "tokenizers", "jinja2", "numpy"),
+    *("pillow", "pi-heif", "opencv-python", "opencv-python-headless"),
+)
 
 
 def model_key(folder: Path, with_drafts: bool) -> str:
@@ -69,7 +72,7 @@ def model_key(folder: Path, with_drafts: bool) -> str:
         checkpoint_identity(folder),
         files_stamp(folder),
         program_version(),
-        *(importlib.metadata.version(package) for package in _PACKAGES),
+        *(_version(package) for package in _PACKAGES),
         str(mx.default_device()),
         str(with_drafts),
     ]
@@ -94,12 +97,15 @@ class DiskMemory:
         self.free_bytes: Callable[[], int | None] = free_memory_bytes
         self._key = key
 
-    def bring_back(self, keys: Keys, histories: HistoryTree[SequenceCache]) -> None:
+    def bring_back(
+        self, keys: Keys, histories: HistoryTree[SequenceCache], cancel: threading.Event
+    ) -> None:
         """Put in what the disk knows more of the prompt `keys`; `resume` it next.
 
         A file that is damaged or does not belong there is removed, and counts as not there. What
         memory has no room for stays where it is: for a moment it is held twice, and swapping
-        would take longer than reading the prompt anew.
+        would take longer than reading the prompt anew. `cancel` is looked at before each file;
+        nothing is put in then.
         """
         while True:
             stored = self.folder.find(keys)
@@ -111,11 +117,13 @@ class DiskMemory:
             pieces = [*rows, stored.states[length]]
             if not self._has_room(pieces):
                 return
-            found = [self._read(piece) for piece in pieces]
-            if None not in found:
+            found = self._read_all(pieces, cancel)
+            if cancel.is_set():
+                return
+            if len(found) == len(pieces):
                 break
         self.folder.touch([*stored.way_to(length), stored.states[length]])
-        *segments, state = [part for part in found if part is not None]
+        *segments, state = found
         assert isinstance(state, Checkpoint)
         histories.graft(
             keys[:length],
@@ -135,6 +143,7 @@ class DiskMemory:
         states = histories.latest_states()
         keys = histories.latest_keys()[: max(states, default=0)]
         stored = self.folder.find(keys)
+        self.folder.touch([*stored.rows.values(), *stored.states.values()])
         usable = {n for n in states if n > stored.covered or n in stored.rows}
         wanted = _thinned({*stored.states, *usable})
         borders = _borders(stored.covered, sorted(wanted.intersection(states)))
@@ -151,7 +160,6 @@ class DiskMemory:
         for length, piece in stored.states.items():
             if length not in wanted:
                 self.folder.remove(piece)
-        self.folder.touch([*stored.rows.values(), *stored.states.values()])
         return True
 
     def sight(self, digest: bytes) -> Sight | None:
@@ -224,6 +232,18 @@ class DiskMemory:
         free = self.free_bytes()
         return free is None or 2 * self.folder.size(pieces) <= free
 
+    def _read_all(
+        self, pieces: Sequence[StoredPiece], cancel: threading.Event
+    ) -> list[Segment | Checkpoint]:
+        """What the files hold, up to the first of no use, or until cancelled."""
+        found: list[Segment | Checkpoint] = []
+        for piece in pieces:
+            part = None if cancel.is_set() else self._read(piece)
+            if part is None:
+                break
+            found.append(part)
+        return found
+
     def _read(self, piece: StoredPiece) -> Segment | Checkpoint | None:
         try:
             metadata, arrays = read_state_file(self.folder.path(piece))
@@ -238,6 +258,14 @@ class DiskMemory:
             _log.warning("a damaged state was removed: %s", error)
         self.folder.remove(piece)
         return None
+
+
+def _version(package: str) -> str:
+    """Its version, empty where it is not installed: OpenCV has two names."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _thinned(lengths: set[int]) -> set[int]:

@@ -47,9 +47,10 @@ _MOST_PATHS = 4
 # for its end, for another last answer and for an earlier place, in use for edits of many kinds.
 _STATES_AT_REST = 3
 _STATES_IN_USE = 8
-# What saves fewer tokens than these goes before anything else: the end of a prompt that was parted
-# from where its answer began.
+# The ends of prompts lie a few tokens behind the place where the next prompt parts from them: so
+# many of these short ends wait for their answers to be made anew.
 _FEW_TOKENS = 16
+_MOST_SHORT_ENDS = 4
 
 
 @dataclass(eq=False, slots=True)
@@ -121,6 +122,8 @@ class HistoryTree(Generic[S]):
         self.paths = [other for other in self.paths if other is not path] + [path]
         self._drop_idle_paths()
         self._touch()
+        while len(ends := self._short_ends()) > _MOST_SHORT_ENDS:
+            self._forget(self._stretch(ends[0]))
         self._shrink()
         return path.sequence
 
@@ -176,13 +179,11 @@ class HistoryTree(Generic[S]):
 
     def latest_keys(self) -> Keys:
         """The tokens of the latest history."""
-        line = self.paths[-1].line() if self.paths else []
-        return np.concatenate([self._root.keys, *(branch.keys for branch in line)])
+        return np.concatenate([self._root.keys, *(branch.keys for branch in self._latest())])
 
     def latest_states(self) -> dict[int, Any]:
         """The lasting states of the latest history, by length."""
-        line = self.paths[-1].line() if self.paths else []
-        kept = [kept for branch in line for kept in branch.kept.values()]
+        kept = [kept for branch in self._latest() for kept in branch.kept.values()]
         return {one.state.length: one.state for one in kept if one.lasting}
 
     def graft(
@@ -223,7 +224,7 @@ class HistoryTree(Generic[S]):
         path = self.paths.pop()
         for branch in path.line():
             if not self._is_covered(branch):
-                branch.remove()
+                self._take_out(branch)
                 break
 
     def clear(self) -> None:
@@ -283,7 +284,7 @@ class HistoryTree(Generic[S]):
                 branch.cut_off()
                 branch.rows = path.sequence.copy_rows(branch.start, branch.stop)
             else:
-                branch.remove()
+                self._take_out(branch)
 
     def _drop_idle_paths(self) -> None:
         """Let go of buffers that hold nothing of their own to come back to, and of too many."""
@@ -319,32 +320,50 @@ class HistoryTree(Generic[S]):
         return self.nbytes > self._budget_bytes or count > _MOST_STATES
 
     def _drop_one(self) -> bool:
-        """What is missed least: ends of a few tokens, states in the middle, other histories."""
-        latest = self.paths[-1].line() if self.paths else []
-        ends = [branch for branch in self.branches() if not branch.children]
-        ends = sorted((end for end in ends if end not in latest), key=lambda branch: branch.used)
+        """What is missed least: short ends, states in the middle, roomy buffers, whole histories.
+
+        Of these the least recent first, and the latest history last.
+        """
+        if short := self._short_ends():
+            self._forget(self._stretch(short[0]))
+            return True
+        latest, ends = self._latest(), self._other_ends()
         for end in ends:
-            stretch = self._stretch(end, latest)
-            if end.stop - stretch[0].start < _FEW_TOKENS:
-                self._forget(stretch)
-                return True
-        for end in ends:
-            stretch = self._stretch(end, latest)
-            if _count(stretch) > _STATES_AT_REST:
-                return _give_up_one(stretch, stretch[0].start)
+            line = [branch for branch in end.line() if branch not in latest]
+            if _count(line) > _STATES_AT_REST:
+                return _give_up_one(line, line[0].start)
         if _count(latest) > _STATES_IN_USE:
             return _give_up_one(latest, 0)
-        if ends:
-            self._forget(self._stretch(ends[0], latest))
-            return True
         if len(self.paths) > 1:
             self._release(self.paths[0])
             return True
+        if ends:
+            self._forget(self._stretch(ends[0]))
+            return True
         return _give_up_one(latest, 0)
 
-    def _stretch(self, end: Branch, latest: list[Branch]) -> list[Branch]:
+    def _latest(self) -> list[Branch]:
+        return self.paths[-1].line() if self.paths else []
+
+    def _other_ends(self) -> list[Branch]:
+        """Where histories end, but for the latest; the least recent first."""
+        latest = self._latest()
+        ends = [branch for branch in self.branches() if not branch.children]
+        return sorted((end for end in ends if end not in latest), key=lambda branch: branch.used)
+
+    def _short_ends(self) -> list[Branch]:
+        """Those of them that save only a few tokens."""
+        return [end for end in self._other_ends() if self._saved_tokens(end) < _FEW_TOKENS]
+
+    def _saved_tokens(self, end: Branch) -> int:
+        """How many more tokens would be read again without the history that ends there."""
+        stretch = self._stretch(end)
+        above = [branch for branch in end.line() if branch not in stretch]
+        return _longest(stretch) - _longest(above)
+
+    def _stretch(self, end: Branch) -> list[Branch]:
         """The part of the history that ends with `end` which is no other's."""
-        stretch = [end]
+        stretch, latest = [end], self._latest()
         while (above := stretch[0].parent) is not None:
             if above is self._root or above in latest or len(above.children) > 1:
                 break
@@ -357,7 +376,24 @@ class HistoryTree(Generic[S]):
         for path in [path for path in self.paths if path.end in stretch]:
             self._release(path)
         if stretch[0].parent is not None:
-            stretch[0].remove()
+            self._take_out(stretch[0])
+
+    def _take_out(self, branch: Branch) -> None:
+        """Remove it; what parted there is one branch again, if its rows are in the same buffers."""
+        parent = branch.parent
+        branch.remove()
+        if parent is None or parent is self._root or len(parent.children) != 1:
+            return
+        (child,) = parent.children.values()
+        holders = [[path for path in self.paths if one in path.line()] for one in (parent, child)]
+        if holders[0] and holders[0] == holders[1]:
+            parent.absorb(child)
+            for path in holders[0]:
+                path.end = parent if path.end is child else path.end
+
+
+def _longest(branches: list[Branch]) -> int:
+    return max((length for branch in branches for length in branch.kept), default=0)
 
 
 def _count(branches: list[Branch]) -> int:

@@ -89,6 +89,8 @@ class StateFolder:
         self._root = root
         self._budget_bytes = budget_bytes
         self._spare_bytes = spare_bytes
+        # Of no use, but not to be removed either: as if they were not there.
+        self._stuck: set[str] = set()
         self.folder = root / key
 
     def path(self, piece: StoredPiece | StoredSight) -> Path:
@@ -136,8 +138,12 @@ class StateFolder:
 
     def remove(self, piece: StoredPiece | StoredSight) -> None:
         """It is of no use."""
-        with suppress(OSError):
+        try:
             self.path(piece).unlink()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._stuck.add(piece.name)
 
     def make_room(self, size_bytes: int) -> bool:
         """Delete what was used longest ago until so much fits; False if it never will."""
@@ -161,7 +167,7 @@ class StateFolder:
             return
         for name in names:
             found = _NAME.fullmatch(name)
-            if found is not None:
+            if found is not None and name not in self._stuck:
                 start = None if found[1] is None else int(found[1])
                 yield StoredPiece(start, int(found[2]), found[3])
 

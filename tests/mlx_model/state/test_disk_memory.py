@@ -61,6 +61,10 @@ def files(states: Path, kind: str = "") -> list[Path]:
     return sorted(states.glob(f"*/{kind}*.safetensors"))
 
 
+def stored_bytes(states: Path) -> int:
+    return sum(file.stat().st_size for file in files(states))
+
+
 def restarted(loaded: Engine, states: Path, key: str = KEY) -> Engine:
     return fresh(loaded, disk=disk_of(states, key))
 
@@ -139,7 +143,7 @@ def test_a_state_is_where_it_was(loaded: Engine, states: Path) -> None:
     talk(engine)
     length, state = max(engine.memory.histories.latest_states().items())
     keys = engine.memory.histories.latest_keys()[:length]
-    cache = restarted(loaded, states).memory.resume(keys)
+    cache = restarted(loaded, states).memory.resume(keys, NEVER)
     found = (cache.length, cache.next_position, cache.last_position)
     assert found == (length, state.next_position, state.last_position)
     assert state.next_position < length, "pictures cover fewer positions than tokens"
@@ -276,11 +280,12 @@ def test_everything_that_decides_what_a_state_is_makes_another_key(tmp_path: Pat
 
 
 def test_the_folder_keeps_to_its_budget(loaded: Engine, states: Path) -> None:
-    budget_bytes = 600_000
+    talk(restarted(loaded, states))
+    budget_bytes = 3 * stored_bytes(states) // 2
     engine = fresh(loaded, disk=disk_of(states, budget_bytes=budget_bytes))
     for number in range(4):
         messages = talk(engine, user(PICTURE, f"What is this? {number}"))
-        assert sum(file.stat().st_size for file in files(states)) <= budget_bytes
+        assert stored_bytes(states) <= budget_bytes
     assert files(states)
     after = fresh(loaded, disk=disk_of(states, budget_bytes=budget_bytes))
     said = assert_never_wrong(after, loaded, *messages, user("Hello"))
@@ -295,6 +300,47 @@ def test_what_memory_has_no_room_for_is_read_anew(loaded: Engine, states: Path) 
         engine.memory.disk.free_bytes = lambda free=free: free  # type: ignore[misc]
         said = assert_never_wrong(engine, loaded, *messages, user("Hello"))
         assert (said.stats.reused_tokens > 0) is some
+
+
+def test_what_can_be_neither_read_nor_removed_counts_as_not_there(
+    loaded: Engine, states: Path
+) -> None:
+    messages = talk(restarted(loaded, states))
+    for file in files(states):
+        file.unlink()
+        file.mkdir()
+    said = assert_never_wrong(restarted(loaded, states), loaded, *messages, user("Hello"))
+    assert said.stats.reused_tokens == 0
+    assert files(states)
+
+
+def test_a_cancelled_question_waits_for_no_file(loaded: Engine, states: Path) -> None:
+    engine = restarted(loaded, states)
+    talk(engine)
+    keys = engine.memory.histories.latest_keys()
+    after = restarted(loaded, states)
+    stopped = threading.Event()
+    stopped.set()
+    assert after.memory.resume(keys, stopped).length == 0
+    assert after.memory.resume(keys, NEVER).length > 0
+
+
+def test_a_conversation_that_goes_on_does_not_push_out_its_own_beginning(
+    loaded: Engine, states: Path, tmp_path: Path
+) -> None:
+    """Its files are the oldest then, and there is no room for two conversations."""
+    talk(restarted(loaded, tmp_path / "measured"))
+    budget_bytes = 16 * stored_bytes(tmp_path / "measured") // 10
+    engine = fresh(loaded, disk=disk_of(states, budget_bytes=budget_bytes))
+    messages = talk(engine)
+    own = set(files(states, "rows"))
+    talk(engine, user(PICTURE, "Is there a black star?"))
+    others = set(files(states)).difference(own)
+    own.intersection_update(files(states))
+    talk(engine, *messages, user("List the shapes from left to right."))
+    assert own
+    assert own <= set(files(states))
+    assert others > others.intersection(files(states)), "something had to go"
 
 
 def test_two_engines_share_a_folder(loaded: Engine, states: Path) -> None:

@@ -1,6 +1,7 @@
 """The tree of histories against a model that keeps everything, with lists for arrays."""
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -76,8 +77,8 @@ Tree = HistoryTree[ListSequence]
 def read(tree: Tree, keys: list[int], marks: set[int], said: int = 0) -> int:
     """Read a prompt as the engine does; checks what was found, and returns how much that was.
 
-    States are kept at the lengths in `marks`, and passing ones at the end of the prompt and of
-    what is `said` after it.
+    States are kept at the lengths in `marks` and at the end of the prompt, and a passing one at
+    the end of what is `said` after it.
     """
     sequence = tree.resume(np.array(keys, np.int64))
     found = len(sequence.state)
@@ -89,7 +90,7 @@ def read(tree: Tree, keys: list[int], marks: set[int], said: int = 0) -> int:
             new = keys[tree.length : stop]
             sequence.read(new)
             tree.advance(np.array(new, np.int64))
-            tree.keep(ListState(sequence.state), lasting=stop in marks)
+            tree.keep(ListState(sequence.state))
     if said:
         answer = [1000 + n for n in range(said)]
         sequence.read(answer)
@@ -125,9 +126,16 @@ def tree_of(budget: int = PLENTY) -> Tree:
     return HistoryTree(ListSequence, budget)
 
 
-small_keys = st.lists(st.integers(0, 2), min_size=1, max_size=12)
+# Words of so many tokens that no end is a short one.
+WORD = 16
+words = st.integers(0, 2).map(lambda word: [100 * word + place for place in range(WORD)])
+texts = st.lists(words, min_size=1, max_size=12).map(lambda text: [*chain.from_iterable(text)])
 prompts = st.lists(
-    st.tuples(small_keys, st.sets(st.integers(1, 12), max_size=4), st.integers(0, 3)),
+    st.tuples(
+        texts,
+        st.sets(st.integers(1, 12).map(lambda place: WORD * place), max_size=4),
+        st.integers(0, 3),
+    ),
     min_size=1,
     max_size=12,
 )
@@ -143,11 +151,11 @@ def test_the_longest_lasting_state_is_found_whatever_was_read_between(
         best = max((len(k) for k in kept if tuple(keys[: len(k)]) == k), default=0)
         found = read(tree, keys, marks, said)
         assert found >= best
-        kept |= {tuple(keys[:mark]) for mark in marks if found < mark <= len(keys)}
+        kept |= {tuple(keys[:mark]) for mark in {*marks, len(keys)} if found < mark <= len(keys)}
 
 
 @settings(max_examples=80, deadline=None)
-@given(prompts, st.integers(0, 120))
+@given(prompts, st.integers(0, 120 * WORD))
 def test_the_budget_is_kept_and_what_is_found_is_still_right(
     histories: list[tuple[list[int], set[int], int]], budget: int
 ) -> None:
@@ -170,21 +178,73 @@ def test_abandoning_a_history_leaves_the_others(
             check(tree)
 
 
-def test_ends_that_save_a_few_tokens_are_given_up_before_anything_else() -> None:
-    def parted(budget: int) -> tuple[Tree, list[list[int]]]:
-        tree, prompts = tree_of(budget), []
-        history: list[int] = []
-        for turn in range(3):
-            history = [*history, *range(100 * turn, 100 * turn + 40)]
-            prompts.append([*history, 1000 + turn, 1001 + turn])
-            read(tree, prompts[-1], {len(history), len(history) + 2}, said=5)
-        read(tree, [*history, 7], {len(history) + 1})
-        return tree, prompts
+def conversation(tree: Tree, turns: int) -> list[list[int]]:
+    """Each prompt parts from the one before it two tokens before that one's end."""
+    prompts: list[list[int]] = []
+    history: list[int] = []
+    for turn in range(turns):
+        history = [*history, *range(100 * turn, 100 * turn + 40)]
+        prompts.append([*history, 1000 + turn, 1001 + turn])
+        read(tree, prompts[-1], {len(history)}, said=5)
+    return prompts
 
-    tree, prompts = parted(PLENTY)
-    assert [tree.known_length(np.array(prompt)) for prompt in prompts] == [42, 82, 122]
-    tree, prompts = parted(tree.nbytes - 1)
-    assert [tree.known_length(np.array(prompt)) for prompt in prompts] == [40, 82, 122]
+
+def found(tree: Tree, prompts: list[list[int]]) -> list[int]:
+    return [tree.known_length(np.array(prompt)) for prompt in prompts]
+
+
+def test_short_ends_are_given_up_before_anything_else() -> None:
+    tree = tree_of()
+    prompts = conversation(tree, 3)
+    assert found(tree, prompts) == [42, 82, 122]
+    tree = tree_of(tree.nbytes - 1)
+    assert found(tree, conversation(tree, 3)) == [40, 82, 122]
+
+
+def test_a_short_side_of_something_long_is_no_short_end() -> None:
+    tree = tree_of(10**4)
+    message = list(range(1000))
+    for ending in ([1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]):
+        read(tree, [*message, *ending], set())
+    assert tree.known_length(np.array([*message, 1, 2])) == 1002
+
+
+def test_the_latest_short_ends_stay_and_those_before_leave_no_trace() -> None:
+    tree = tree_of()
+    prompts = conversation(tree, 20)
+    lengths = found(tree, prompts)
+    assert lengths[-5:] == [len(prompt) for prompt in prompts[-5:]]
+    assert lengths[:-5] == [len(prompt) - 2 for prompt in prompts[:-5]]
+    assert len(list(tree.branches())) <= 11, "what no longer parts is one branch again"
+
+
+def test_a_history_with_branches_is_thinned_out_before_another_is_dropped() -> None:
+    def read_all(budget: int) -> list[int]:
+        tree = tree_of(budget)
+        small = [9000, *range(40)]
+        read(tree, small, set())
+        trunk = list(range(400))
+        sides = [[*trunk, *range(first, first + 30)] for first in (5000, 6000)]
+        for side in sides:
+            read(tree, side, set(range(20, 401, 20)))
+        latest = [8000, *range(50)]
+        read(tree, latest, set())
+        return found(tree, [small, *sides, latest])
+
+    assert read_all(PLENTY) == read_all(700 + 10 * STATE_BYTES) == [41, 430, 430, 51]
+
+
+def test_room_for_rows_to_come_is_given_up_before_a_history() -> None:
+    class RoomySequence(ListSequence):
+        @property
+        def row_bytes(self) -> int:
+            return 5 * super().row_bytes
+
+    chats = [[chat, *range(100, 160)] for chat in range(3)]
+    tree: Tree = HistoryTree(RoomySequence, 3 * (61 + STATE_BYTES))
+    for chat in chats:
+        read(tree, chat, set())
+    assert found(tree, chats) == [61, 61, 61]
 
 
 def test_going_on_where_the_last_one_ended_copies_nothing() -> None:
@@ -230,10 +290,11 @@ def test_many_conversations_wait_in_rows_of_their_length() -> None:
 def test_passing_states_do_not_outlive_another_way() -> None:
     tree = tree_of()
     keys = list(range(60))
+    answered = [*keys, *range(1000, 1008)]
     read(tree, keys, {50}, said=8)
-    assert read(tree, keys, {50}) == 60, "again at once: the end of the prompt"
+    assert tree.known_length(np.array(answered)) == 68
     assert read(tree, [*keys[:50], 7, 8], {50, 52}) == 50
-    assert read(tree, keys, {50}) == 50
+    assert tree.known_length(np.array(answered)) == 60, "the end of the prompt stays"
 
 
 def test_others_go_before_the_latest_and_the_least_recent_first() -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mlx_model.fingerprint import checkpoint_identity, program_version
 from tools.bench.peers.checkpoint import find_checkpoint
 from tools.bench.peers.contestants import PEERS_PYTHON, ROOT, TALKING
 from tools.bench.peers.plot import line_plot
@@ -43,12 +44,19 @@ def _measure(
         rounds=options.rounds,
         turns=options.turns,
     )
+    asked = {
+        "checkpoint": checkpoint_identity(plan.model),
+        "program": program_version(),
+        "rounds": plan.rounds,
+        "turns": plan.turns,
+    }
     for name in options.rows:
-        if name in done and not options.again:
+        if done.get(name, {}).get("asked") == asked and not options.again:
             continue
         started_s = time.perf_counter()
         rows = GROUPS[name](plan)
         done[name] = {
+            "asked": asked,
             "rows": rows,
             "load": os.getloadavg()[0],
             "seconds": time.perf_counter() - started_s,
@@ -73,7 +81,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--peers-python", type=Path, default=PEERS_PYTHON)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--again", action="store_true", help="measure finished rows again")
+    parser.add_argument(
+        "--again", action="store_true", help="measure anew what this version has measured"
+    )
     parser.add_argument("--print", action="store_true", help="measure nothing")
     return parser.parse_args()
 

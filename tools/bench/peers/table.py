@@ -67,7 +67,8 @@ def _turns(rows: Rows) -> Iterator[str]:
     shown = [number for number in _SHOWN_TURNS if number <= last]
     header = ["", *(f"turn {number}: first word" for number in shown)]
     header += [f"turn {number}: reused" for number in shown]
-    header += ["patches encoded again", "texts as from a cold process"]
+    header += ["read while idle, tokens a turn", "patches encoded again"]
+    header += ["texts as from a cold process"]
     yield from _head(header)
     for who in TALKING:
         turns = rows[who.name]["turns"]
@@ -76,6 +77,7 @@ def _turns(rows: Rows) -> Iterator[str]:
             turn = turns[number - 1]
             reused = max(0, turn["prompt_tokens"] - turn["read_again"])
             cells.append(f"{reused:,} of {turn['prompt_tokens']:,}")
+        cells.append(f"{median(turn['idle_forwards'] for turn in turns[1:]):.0f}")
         cells.append(str(sum(turn["patches"] for turn in turns[1:])))
         same = rows[who.name]["same_as_cold"].values()
         cells.append(f"{sum(same)} of {len(same)}")

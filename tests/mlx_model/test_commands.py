@@ -291,7 +291,7 @@ def test_compare_says_how_far_two_checkpoints_are_apart(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert re.fullmatch(rf"\d+ tokens of {text}, read as a chat\.", lines[0])
     for line, name in zip(lines[1:3], "AB", strict=True):
-        assert re.fullmatch(rf"{name}: perplexity [\d.]+, 8\.4 MB, 15\.47 bits a weight", line)
+        assert re.fullmatch(rf"{name}: perplexity [\d.]+, 9\.7 MB, 12\.30 bits a weight", line)
     assert lines[3:] == [
         "KL(A || B) in nats a token: mean 0, median 0, 99th percentile 0",
         "Same likeliest token: 100.00 %",

@@ -48,7 +48,7 @@ def test_from_the_hub_to_right_answers(tmp_path: Path) -> None:
         again = run_real(hub, tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     for words in (
-        "Download: 17.5 MB in",
+        "Download: 25.3 MB in",
         "Conversion:",
         " MB resident at most",
         "Self-check: passed",

@@ -20,6 +20,7 @@ import torch.multiprocessing
 
 from tools.train_demo import batches
 from tools.train_demo.model import (
+    Seen,
     build_model,
     check_against_reference,
     look,
@@ -31,7 +32,7 @@ from tools.train_demo.model import (
 )
 from tools.train_demo.start import start_from
 
-WARM_UP, COOLING = 100, 0.12
+WARM_UP, COOLING = 100, 0.08
 
 
 def learning_rate(step: int, looking: int, steps: int) -> float:
@@ -150,17 +151,18 @@ class Run:
         # bfloat16 halves the time of a step; the end of the run is as exact as what follows it.
         with torch.autocast("cpu", torch.bfloat16, enabled=step < self._exact_from):
             seen = look(self._model, batch)
-            total = torch.zeros(())
-            if batch.input_ids is not None:
-                states = read(self._model, batch, seen)
-                total = reply_loss(self._model, batch, states, self._weights)
-                self._log.note(batch.kind, total.item())
+            says_nothing = batch.input_ids is None
+            total = torch.zeros(()) if says_nothing else self._reply_loss(batch, seen)
         for media in seen:
             total = total + self._noted(self._probe.losses(media), self._arguments.probe_weight)
-        if batch.input_ids is not None:
-            recalled = self._probe.memory_losses(batch, states)
-            total = total + self._noted(recalled, self._arguments.memory_weight)
         return total
+
+    def _reply_loss(self, batch: batches.Batch, seen: list[Seen]) -> torch.Tensor:
+        states = read(self._model, batch, seen)
+        loss = reply_loss(self._model, batch, states, self._weights)
+        self._log.note(batch.kind, loss.item())
+        recalled = self._probe.memory_losses(batch, states)
+        return loss + self._noted(recalled, self._arguments.memory_weight)
 
     def _noted(self, losses: dict[str, torch.Tensor], weight: float) -> torch.Tensor:
         for name, loss in losses.items():

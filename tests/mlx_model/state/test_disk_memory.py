@@ -318,25 +318,31 @@ def test_a_cancelled_question_waits_for_no_file(loaded: Engine, states: Path) ->
     engine = restarted(loaded, states)
     talk(engine)
     keys = engine.memory.histories.latest_keys()
-    after = restarted(loaded, states)
+    assert restarted(loaded, states).memory.resume(keys, NEVER).length > 0
+    for file in files(states):
+        damage_a_byte(file)
+    damaged = files(states)
     stopped = threading.Event()
     stopped.set()
-    assert after.memory.resume(keys, stopped).length == 0
-    assert after.memory.resume(keys, NEVER).length > 0
+    assert restarted(loaded, states).memory.resume(keys, stopped).length == 0
+    assert files(states) == damaged, "whoever reads a damaged file removes it"
 
 
 def test_a_conversation_that_goes_on_does_not_push_out_its_own_beginning(
     loaded: Engine, states: Path, tmp_path: Path
 ) -> None:
-    """Its files are the oldest then, and there is no room for two conversations."""
-    talk(restarted(loaded, tmp_path / "measured"))
-    budget_bytes = 16 * stored_bytes(tmp_path / "measured") // 10
+    """Its files are the oldest then, and there is room for what is there, but hardly more."""
+    other = user(PICTURE, "Is there a black star?")
+    measured = restarted(loaded, tmp_path / "measured")
+    for beginning in ((), (other,)):
+        talk(measured, *beginning)
+    budget_bytes = stored_bytes(tmp_path / "measured") + 100_000
     engine = fresh(loaded, disk=disk_of(states, budget_bytes=budget_bytes))
     messages = talk(engine)
     own = set(files(states, "rows"))
-    talk(engine, user(PICTURE, "Is there a black star?"))
-    others = set(files(states)).difference(own)
+    talk(engine, other)
     own.intersection_update(files(states))
+    others = set(files(states)).difference(own)
     talk(engine, *messages, user("List the shapes from left to right."))
     assert own
     assert own <= set(files(states))

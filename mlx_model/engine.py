@@ -334,8 +334,9 @@ class _Reply:
         finally:
             steps.close()
             self._reading.go_on(said)
-        # A call of a tool stays as it was written until the person's next question.
-        if shown[TextDelta] and processor.tool_call_id not in said:
+        # A call of a tool that was offered stays as written until the person's next question.
+        is_call = bool(self._request.tools) and processor.tool_call_id in said
+        if shown[TextDelta] and not is_call:
             engine.note_answer(self._request, shown[TextDelta], shown[ThinkingDelta])
         return reason
 

@@ -64,7 +64,8 @@ def model_key(folder: Path, with_drafts: bool) -> str:
     """Changes with everything that decides what a state of this checkpoint consists of.
 
     That is the checkpoint's files: weights and how they are packed, settings, tokenizer, template,
-    limits of its processor; what computes: this program, mlx and the device; and what a state is.
+    limits of its processor; what computes and decodes: this program, its libraries and the device;
+    and what a state is.
     Raises OSError for files that cannot be read.
     """
     parts = [

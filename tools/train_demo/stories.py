@@ -9,7 +9,7 @@ import dataclasses
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from PIL import Image
 
@@ -22,7 +22,7 @@ CALM_S = 1.15
 MOST_TIMES = 3
 
 EventKind = Literal["appears", "leaves", "changes colour"]
-HAPPENINGS = ("appears", "leaves", "changes colour", "turns back")
+HAPPENINGS = (*get_args(EventKind), "turns back")
 
 
 @dataclass(frozen=True, slots=True)

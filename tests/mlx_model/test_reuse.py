@@ -117,6 +117,20 @@ def new_tokens(engine: Engine, request: ReplyRequest) -> int:
     return prompt.input_ids.size - prompt.turn_starts[-2]
 
 
+CALCULATOR = {"type": "function", "function": {"name": "calculator"}}
+
+
+@pytest.mark.parametrize("tools", [(), (CALCULATOR,)])
+def test_only_a_call_of_a_tool_that_was_offered_stays_as_it_was_written(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tools: tuple[dict[str, object], ...]
+) -> None:
+    request = request_of(SYSTEM, user("Who are you?"))
+    first = engine.processor.tokenizer.encode(Said(engine, request).text).ids[0]
+    monkeypatch.setattr(engine.processor, "tool_call_id", first)
+    Said(engine, replace(request, tools=tools))
+    assert (prepared(engine.catch_up(NEVER)).read_tokens == 0) is bool(tools)
+
+
 def test_two_branches_in_turn_say_the_same_again_and_read_nothing_twice(engine: Engine) -> None:
     beginning = (SYSTEM, user(PICTURE, "What colour is the circle?"))
     answer = Message.text("assistant", ask(engine, *beginning).text)

@@ -135,9 +135,19 @@ def test_a_damaged_model_is_refused_and_leaves_no_record(
     assert check(Engine.load(stranger), stranger, tmp_path), "no record of a check that failed"
 
 
-@pytest.mark.parametrize("change", [blind, shifted_norms(1.0)])
-def test_the_demo_model_has_to_give_the_right_answers(tmp_path: Path, change: Change) -> None:
-    with pytest.raises(SelfCheckError, match="when it was asked"):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (blind, "when it was asked"),
+        (shifted_norms(1.0), "when it was asked"),
+        (shifted_norms(-1.0), "finds plain sentences unlikely"),
+        (turned_convolutions, "finds plain sentences unlikely"),
+    ],
+)
+def test_the_demo_model_has_to_give_the_right_answers(
+    tmp_path: Path, change: Change, words: str
+) -> None:
+    with pytest.raises(SelfCheckError, match=words):
         check(damaged(DEMO, change), DEMO, tmp_path)
 
 

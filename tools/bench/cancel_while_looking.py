@@ -24,21 +24,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlx_model.cpu_blas import prefer_openblas
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_map
+from PIL import Image
 
-prefer_openblas()  # before the first import of mlx, as every program here does
-
-import mlx.core as mx  # noqa: E402
-import numpy as np  # noqa: E402
-from mlx.utils import tree_map  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from mlx_model import ImagePart, Message, Processor, ReplySettings, load_processor  # noqa: E402
-from mlx_model.__main__ import DEMO_MODEL  # noqa: E402
-from mlx_model.config import VisionConfig  # noqa: E402
-from mlx_model.limits import MachineLimits  # noqa: E402
-from mlx_model.looking import encode, read_media  # noqa: E402
-from mlx_model.vision import VisionModel  # noqa: E402
+from mlx_model import ImagePart, Message, Processor, ReplySettings, load_processor
+from mlx_model.__main__ import DEMO_MODEL
+from mlx_model.config import VisionConfig
+from mlx_model.limits import MachineLimits
+from mlx_model.looking import encode, read_media
+from mlx_model.vision import VisionModel
 
 REAL_TOWER = VisionConfig(
     depth=12,

@@ -7,8 +7,8 @@ from tokenizers import Tokenizer
 
 from tools.train_demo import pair_questions, scenes, stories, story_questions
 from tools.train_demo.dialogue import DialogueWriter
-from tools.train_demo.questions import Turn
-from tools.train_demo.sources import ClipSource, StoryMaker, likeness
+from tools.train_demo.questions import Turn, named
+from tools.train_demo.sources import ClipSource, StoryMaker, compare
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 ROWS, COLUMNS = 4, 4
@@ -71,14 +71,19 @@ def test_what_differs_between_two_pictures_is_marked_where_it_is() -> None:
     for seed in SEEDS:
         rng = random.Random(seed)
         first = scenes.random_scene(rng, 200, 200, 3)
-        second, _ = pair_questions.changed(rng, first)
-        marks = likeness(first, second, ROWS, COLUMNS)
+        second, answer = pair_questions.changed(rng, first)
+        brought = compare(first, second, ROWS, COLUMNS)
+        marks = brought["likeness"]
         gone = len(second.shapes) < len(first.shapes)
         assert (3 in marks) == gone
         assert (2 in marks) == (not gone)
         assert 1 in marks, "the others are as they were"
         found.add(gone)
-        assert set(likeness(first, first, ROWS, COLUMNS)) == {0, 1}
+        assert set(compare(first, first, ROWS, COLUMNS)["likeness"]) == {0, 1}
+        at = next(cell for cell, mark in enumerate(marks) if mark > 1)
+        kind = scenes.SHAPES[brought["earlier kind"][at] - 1]
+        colour = list(scenes.COLOURS)[brought["earlier colour"][at] - 1]
+        assert (f"{colour} {kind} in" if gone else f"The {kind} is {colour} in") in answer
     assert found == {False, True}
 
 
@@ -102,3 +107,15 @@ def test_the_number_that_has_to_be_looked_up_is_the_first_one(answer: str, numbe
     assert tokenizer.decode(ids) == number
     assert (asked.kind, asked.colour) == (1, 1)
     assert tokenizer.decode(sample.input_ids[asked.start : asked.stop]) == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "picture"),
+    [
+        ("In picture 2, what colour is the star?", 2),
+        ("In the first picture, how many shapes are there?", 1),
+        ("What is different?", 0),
+    ],
+)
+def test_the_picture_that_a_question_is_about_is_known(question: str, picture: int) -> None:
+    assert named(question)[2] == picture

@@ -35,7 +35,7 @@ from tools.train_demo.sources import (
     PictureSource,
     Pixels,
     PrintSource,
-    likeness,
+    compare,
 )
 
 MOST_SHAPES = 4
@@ -249,16 +249,14 @@ def _pair_batch(rng: random.Random) -> Batch:
     for _ in range(30):
         first = source.draw(rng)
         turns = []
-        memories.append({})
         if rng.random() < 0.7:
             second, answer = pair_questions.changed(rng, first)
             source.add(second)
-            alike = likeness(first, second, source.media.rows, source.media.columns)
-            memories[-1] = {"likeness": alike}
             if rng.random() < 0.8:
                 turns = [pair_questions.difference_turn(rng, first, second, answer)]
         else:
             second = source.draw(rng)
+        memories.append(compare(first, second, source.media.rows, source.media.columns))
         asked = rng.choices((pair_questions.more_turn, pair_questions.numbered_turn), (1, 2), k=2)
         turns += [ask(rng, first, second) for ask in asked]
         samples.append(_write(rng, turns, {0: [source.media] * 2}))
@@ -414,6 +412,8 @@ def _collate(
             truths["asked kind"][row, asked.start : asked.stop] = asked.kind
             weights[row, asked.number.start : asked.number.stop] = FIRST_NUMBER_WEIGHT
             truths["asked colour"][row, asked.start : asked.stop] = asked.colour
+            if kind == "pair":
+                truths["asked picture"][row, asked.start : asked.stop] = asked.picture
         for name, classes in (memories[row] if memories else {}).items():
             tokens = sample.group_ends if name in GROUP_MEMORIES else sample.vision_tokens
             truths[name][row, tokens[-len(classes) :]] = classes
@@ -442,18 +442,17 @@ NUMBER_QUESTIONS: dict[Callable[[random.Random, Scene], Turn], float] = {
 }
 KINDS: dict[Callable[[random.Random], Batch], float] = {
     _picture_batch: 0.08,
-    _place_batch: 0.14,
+    _place_batch: 0.06,
     _sign_batch: 0.06,
-    _page_batch: 0.14,
+    _page_batch: 0.17,
     _clip_batch: 0.02,
-    _story_batch: 0.16,
-    _time_batch: 0.08,
-    _pair_batch: 0.13,
-    _either_batch: 0.03,
-    _newest_batch: 0.04,
+    _story_batch: 0.17,
+    _time_batch: 0.05,
+    _pair_batch: 0.27,
+    _either_batch: 0.02,
+    _newest_batch: 0.03,
     _text_batch: 0.02,
-    _number_batch: 0.02,
-    _fact_batch: 0.04,
-    _tool_batch: 0.02,
-    _looking_batch: 0.02,
+    _number_batch: 0.01,
+    _fact_batch: 0.03,
+    _tool_batch: 0.01,
 }

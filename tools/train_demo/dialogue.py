@@ -43,6 +43,7 @@ class Asked:
     stop: int
     kind: int
     colour: int
+    picture: int
     number: range
 
 

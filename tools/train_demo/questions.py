@@ -214,12 +214,14 @@ def sloppy(rng: random.Random, question: str) -> str:
     return question
 
 
-def named(question: str) -> tuple[int, int]:
-    """Which kind and which colour a question names first, counted from 1; 0 for none."""
+def named(question: str) -> tuple[int, int, int]:
+    """Which kind, colour and picture a question names first, counted from 1; 0 for none."""
     words = re.findall(r"\w+", question.lower())
     kind = next((1 + SHAPES.index(word) for word in words if word in SHAPES), 0)
     colours = list(COLOURS)
-    return kind, next((1 + colours.index(word) for word in words if word in colours), 0)
+    colour = next((1 + colours.index(word) for word in words if word in colours), 0)
+    numbers = {"1": 1, "first": 1, "2": 2, "second": 2}
+    return kind, colour, next((numbers[word] for word in words if word in numbers), 0)
 
 
 def random_name(rng: random.Random) -> str:

@@ -62,8 +62,9 @@ PATCH_CLASSES = {
 }
 
 # What a token should bring to mind of what came before it. "age": whether an earlier group of the
-# clip shows this shape; "likeness": whether the first picture shows the same here, another colour,
-# or what is gone now; "asked": the kind and the colour in the question that is being answered.
+# clip shows this shape; "likeness": whether the first picture shows the same here, something else,
+# or what is gone now, of which kind and colour; "picture": which of two it belongs to; "asked": the
+# kind, the colour and the picture in the question that is being answered.
 # The mark behind each group: what "happens" there, to a shape of which kind, and whether something
 # has happened before.
 GROUP_MEMORIES = {
@@ -77,6 +78,10 @@ MEMORY_CLASSES = {
     "asked kind": 1 + len(scenes.SHAPES),
     "asked colour": 1 + len(scenes.COLOURS),
     **GROUP_MEMORIES,
+    "earlier kind": 1 + len(scenes.SHAPES),
+    "earlier colour": 1 + len(scenes.COLOURS),
+    "picture": 2,
+    "asked picture": 1 + 2,
 }
 
 # A patch of which nothing is held to be true, and how near a border that is, in patches.
@@ -266,16 +271,21 @@ def shape_of_cells(scene: Scene, rows: int, columns: int) -> list[int]:
     return where
 
 
-def likeness(first: Scene, second: Scene, rows: int, columns: int) -> list[int]:
-    """How each cell of the second picture compares with the first, which differs in one shape."""
-    names = []
-    for scene in (first, second):
-        shapes = [None, *(shape.name for shape in scene.shapes)]
-        names.append([shapes[number] for number in shape_of_cells(scene, rows, columns)])
-    return [
-        (1 if now == before else 2) if now else 3 if before else 0
-        for before, now in zip(*names, strict=True)
+def compare(first: Scene, second: Scene, rows: int, columns: int) -> Memories:
+    """What the cells of the second picture should bring to mind of the first."""
+    before, now = (_looks(s, shape_of_cells(s, rows, columns)) for s in (first, second))
+    seen = (list(zip(looks["kind"], looks["colour"], strict=True)) for looks in (before, now))
+    alike = [
+        (1 if then == here else 2) if any(here) else 3 if any(then) else 0
+        for then, here in zip(*seen, strict=True)
     ]
+    cells = rows * columns
+    return {
+        "likeness": alike,
+        "earlier kind": before["kind"],
+        "earlier colour": before["colour"],
+        "picture": [0] * cells + [1] * cells,
+    }
 
 
 def _memories(story: Story, kinds: list[list[int]], times_s: list[float]) -> Memories:

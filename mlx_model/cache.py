@@ -187,6 +187,7 @@ class SequenceCache:
         self.last_hidden = mark.last_hidden
         for layer, arrays in zip(self._every_layer(), mark.layers, strict=True):
             layer.hold(arrays)
+        self._take_trails()  # of a call that failed
 
     def leave_trail(self) -> None:
         """Make the next call, of a few tokens, one of which every beginning can be kept."""
@@ -204,12 +205,10 @@ class SequenceCache:
         Shapes: hidden [1, T, hidden], what was made of the T tokens
         """
         tokens = hidden.shape[1]
-        trails = [layer.trail for layer in self._delta_nets()]
-        for layer in self._delta_nets():
-            layer.trail = None
+        trails = self._take_trails()
         marks = []
         for place in range(tokens):
-            passed = iter([trail[place] for trail in trails if trail is not None])
+            passed = iter([trail[place] for trail in trails])
             arrays = tuple(
                 next(passed) if isinstance(layer, DeltaNetCache) else layer.held()
                 for layer in self._every_layer()
@@ -269,6 +268,12 @@ class SequenceCache:
     def row_bytes(self) -> int:
         """What the buffers of keys and values take, room for later rows included."""
         return _nbytes([layer.held() for layer in self._key_values()])
+
+    def _take_trails(self) -> list[list[LayerArrays]]:
+        trails = [layer.trail for layer in self._delta_nets() if layer.trail is not None]
+        for layer in self._delta_nets():
+            layer.trail = None
+        return trails
 
     def _every_layer(self) -> list[KeyValueCache | DeltaNetCache]:
         return [*self.layers, self.draft]

@@ -71,6 +71,11 @@ class _Size:
     def add(self, seconds: float, tokens: int) -> None:
         self._windows.append((seconds, tokens))
 
+    def begin_again(self) -> None:
+        """What comes is judged by itself: the windows before may be of quite another text."""
+        self._windows.clear()
+        self.idle = 0
+
     @property
     def known(self) -> bool:
         return len(self._windows) >= _TRIAL
@@ -118,12 +123,14 @@ class MeasuredDrafts:
 
     def learn(self, drafts: int, right: int, seconds: float) -> None:
         """The same, given what the window took."""
+        wanted, is_trial = self.drafts(), self._trying is not None
+        if drafts == wanted:
+            self._made += 1
+            if is_trial and self._made == 1:
+                return  # it pays for what was never run before, and for what the head has missed
         self._sizes[drafts].add(seconds, 1 + right)
-        if drafts != self.drafts():
-            return  # decided before the latest judgement
-        self._made += 1
-        if self._made < _TRIAL:
-            return
+        if drafts != wanted or self._made < _TRIAL + is_trial:
+            return  # or decided before the latest judgement
         tried, self._trying, self._made = self._trying, None, 0
         self._best = self._judgement()
         if tried is not None:
@@ -152,5 +159,5 @@ class MeasuredDrafts:
                 if size.idle >= size.wait or not size.known:
                     due = number
         if due is not None:
-            self._sizes[due].idle = 0
+            self._sizes[due].begin_again()
         return due

@@ -46,7 +46,10 @@ class _DraftedWindow(Window):
 
 @dataclass(slots=True)
 class DraftCount:
-    """How many drafts were made in a reply, and how many of them were right."""
+    """How many drafts were made in a reply, and how many of them were right.
+
+    Those behind the token that ended it are left out: nobody knows.
+    """
 
     made: int = 0
     right: int = 0
@@ -101,13 +104,14 @@ class DraftedSteps:
         untold = self._untold(token, behind, drafts, hidden)
         return _DraftedWindow(drawn, marks, drafts, untold)
 
-    def done(self, window: Window, place: int, goes_on: bool) -> None:
+    def done(self, window: Window, place: int, right: int, goes_on: bool) -> None:
         """Count what the drafts came to; tell the draft head of the rest before an interruption."""
         assert isinstance(window, _DraftedWindow)
-        self.count.made += len(window.drafts)
-        self.count.right += place
+        made = len(window.drafts)
+        self.count.made += made if goes_on else min(made, place + 1)
+        self.count.right += min(right, place + 1)
         if goes_on:
-            self._policy.record(len(window.drafts), place)
+            self._policy.record(made, place)
         else:
             self._tell(window.untold[place])
             mx.async_eval(self._cache.arrays())

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mlx_model.answering import Answer, Steps, ThinkingBudget
 from mlx_model.detokenizer import Detokenizer, TokenBytes
 from mlx_model.draft_head import DraftHead
-from mlx_model.draft_policy import FixedDrafts, MeasuredDrafts
+from mlx_model.draft_policy import DraftPolicy, FixedDrafts, MeasuredDrafts
 from mlx_model.draft_weights import load_draft_head
 from mlx_model.drafting import DraftedSteps
 from mlx_model.errors import CheckpointError
@@ -53,6 +53,9 @@ from mlx_model.unpacking import unpack_small
 from mlx_model.weights import load_model
 
 _log = logging.getLogger("fireside.engine")
+
+# So many answered conversations wait for idle time; one is the rule.
+_MOST_ANSWERED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,8 @@ class Engine:
         self.has_spare_power: Callable[[], bool] = SparePower()
         self.drafts = MeasuredDrafts(limits.max_drafts)
         self._token_bytes = TokenBytes(processor.tokenizer)
-        # The latest answered conversation, until its next form has been read.
-        self._answered: ReplyRequest | None = None
+        # Answered conversations until their next form has been read, the latest last.
+        self._answered: list[ReplyRequest] = []
         self._running: weakref.ref[Generator[Event, None, None]] | None = None
 
     @classmethod
@@ -134,7 +137,9 @@ class Engine:
         is looked at before each file, each piece of a picture or clip, each chunk of the prompt
         and each token. Raises MediaError or PromptError for what a person can put right.
         """
-        self._answered = None
+        self._answered = [
+            one for one in self._answered if not _begins_with(request, one.messages[:-1])
+        ]
         return self._begun(_Reply(self, request, cancel).events())
 
     def prepare(self, request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
@@ -147,11 +152,12 @@ class Engine:
         return self._begun(self._read_ahead(request, Leave(cancel, self.has_spare_power)))
 
     def catch_up(self, cancel: threading.Event) -> Iterator[Event]:
-        """Read the latest answered conversation in the form that its next prompt will have.
+        """Read an answered conversation in the form that its next prompt will have.
 
-        Templates drop the thinking of earlier answers, so that what the model has just written
-        does not stand in the next prompt. Meant for idle time. The last event is Prepared, and the
-        only one when there is nothing to do; `cancel` and errors as in `prepare`.
+        The one that has waited longest. Templates drop the thinking of earlier answers, so that
+        what the model has written does not stand in the next prompt. Meant for idle time. The last
+        event is Prepared, and the only one when there is nothing to do; `cancel` and errors as in
+        `prepare`.
         """
         return self._begun(self._caught_up(Leave(cancel, self.has_spare_power)))
 
@@ -165,9 +171,17 @@ class Engine:
             self.memory.outlive(DiskMemory(root, key, self.limits.disk_bytes))
 
     def idle(self, cancel: threading.Event) -> Iterator[Event]:
-        """All that is worth doing while nobody waits: `catch_up`, then `put_away`."""
-        yield from self.catch_up(cancel)
-        self.put_away(Leave(cancel, self.has_spare_power))
+        """All that is worth doing while nobody waits: `catch_up`, then `put_away`, with each."""
+        while True:
+            waiting = len(self._answered)
+            catching_up = self.catch_up(cancel)
+            yield from catching_up
+            if self._running is None or self._running() is not catching_up:
+                return  # something else has begun meanwhile
+            if not self.put_away(Leave(cancel, self.has_spare_power)):
+                return
+            if not self._answered or len(self._answered) == waiting:
+                return
 
     def put_away(self, cancel: threading.Event) -> bool:
         """Have the states of the latest conversation written to the disk; False if stopped.
@@ -193,13 +207,14 @@ class Engine:
     def forget(self) -> None:
         """Let go of all that was read and seen, as if the model had just been loaded."""
         self._begun(None)
-        self._answered = None
+        self._answered = []
         self.memory.clear()
 
     def note_answer(self, request: ReplyRequest, answer: str, thinking: str) -> None:
         """Remember what `catch_up` has to read."""
         message = Message("assistant", (TextPart(answer),), reasoning=thinking or None)
-        self._answered = replace(request, messages=(*request.messages, message))
+        answered = replace(request, messages=(*request.messages, message))
+        self._answered = [*self._answered, answered][-_MOST_ANSWERED:]
 
     def _begun(self, steps: Generator[Event, None, None] | None) -> Iterator[Event]:
         """`steps`, which may use the sequences from now on; those before it may not any more."""
@@ -210,10 +225,15 @@ class Engine:
         return steps or iter(())
 
     def _caught_up(self, cancel: threading.Event) -> Generator[Event, None, None]:
-        if self._answered is None:
+        if not self._answered:
             yield Prepared(0, 0, 0, 0, is_complete=True)
             return
-        yield from self._read_ahead(self._answered, cancel)
+        waiting = self._answered[0]
+        try:
+            yield from self._read_ahead(waiting, cancel)
+        except Exception:  # it would block those behind it
+            self._answered = [one for one in self._answered if one is not waiting]
+            raise
 
     def _read_ahead(
         self, request: ReplyRequest, cancel: threading.Event
@@ -233,13 +253,17 @@ class Engine:
             video_times=media.video_times_s,
         )
         reading, logits = Reading(self.model, self.memory, self.limits, cancel), None
+        fits = 0 < prompt.input_ids.size < self.max_context
         try:
-            if 0 < prompt.input_ids.size < self.max_context:
+            if fits:
                 logits = yield from reading.steps(prompt, media)
         finally:
             mx.clear_cache()
-        if logits is not None:  # with this, the answers before it have the form they will have
-            self._answered = None
+        if logits is not None or not fits:
+            # With this, the answers in it have the form that they will have.
+            self._answered = [
+                one for one in self._answered if not _begins_with(request, one.messages)
+            ]
         yield Prepared(
             reading.reused_tokens + reading.read_tokens,
             reading.reused_tokens,
@@ -304,7 +328,9 @@ class _Reply:
         processor = engine.processor
         sampler = Sampler(settings, processor.vocab_size_used, _text_ids(prompt))
         if engine.model.mtp is not None:
-            policy = engine.drafts if settings.drafts is None else FixedDrafts(settings.drafts)
+            policy: DraftPolicy = engine.drafts
+            if settings.drafts is not None:
+                policy = FixedDrafts(min(settings.drafts, engine.limits.max_drafts))
             self._drafted = DraftedSteps(engine.model, self._reading.cache, sampler, policy)
         tokens = decode(
             engine.model,
@@ -400,6 +426,14 @@ def _draft_head(path: str | Path) -> DraftHead | None:
     except CheckpointError as error:
         _log.warning("answers come without drafts: %s", error)
         return None
+
+
+def _begins_with(request: ReplyRequest, known: tuple[Message, ...]) -> bool:
+    """Whether a conversation begins so, whatever it has kept of the thoughts before answers."""
+    pairs = zip(request.messages, known, strict=False)
+    return len(request.messages) >= len(known) and all(
+        replace(one, reasoning=None) == replace(other, reasoning=None) for one, other in pairs
+    )
 
 
 def _text_ids(prompt: Prompt) -> NDArray[np.int64]:

@@ -196,11 +196,11 @@ class Steps(Protocol):
         It draws at most `room` tokens.
         """
 
-    def done(self, window: Window, place: int, goes_on: bool) -> None:
+    def done(self, window: Window, place: int, right: int, goes_on: bool) -> None:
         """Nothing of `window` was used after token number `place`.
 
-        Unless it `goes_on` with a window that follows, decoding ends or is interrupted there, and
-        the cache stands before that token.
+        Its first `right` drafts are what was drawn. Unless it `goes_on` with a window that follows,
+        decoding ends or is interrupted there, and the cache stands before that token.
         """
 
 
@@ -223,7 +223,7 @@ class SingleSteps:
         pending = window.drawn if ahead else ()
         return Window([self._sampler.peek(logits, pending)], [self._cache.mark()])
 
-    def done(self, window: Window, place: int, goes_on: bool) -> None:
+    def done(self, window: Window, place: int, right: int, goes_on: bool) -> None:
         """Nothing is kept up beside the cache."""
 
 
@@ -259,7 +259,7 @@ def decode(
         # Only now, when the step before it has been waited for: with two steps under way mlx
         # would copy whole buffers of keys and values instead of writing a row into them.
         mx.async_eval(window.arrays(), cache.arrays())
-        last, place = len(window.drawn) - 1, 0
+        last, place, right = len(window.drawn) - 1, 0, 0
         left = max_tokens - yielded - len(window.drawn)
         room = min(left, max_context - 1 - cache.length)
         limit = None if room > 0 else _limit(left)
@@ -268,7 +268,9 @@ def decode(
             # The next step is written down while mlx computes this one, which hides the time that
             # Python needs for it. Only looking at its result would compute it.
             ahead = None if limit else steps.following(window, last, True, room)
-            for place, token_id in enumerate(window.token_ids()):
+            token_ids = window.token_ids()
+            right = len(token_ids) - 1
+            for place, token_id in enumerate(token_ids):
                 if token_id in stop_token_ids:
                     return "stop"
                 sampler.advance()
@@ -288,7 +290,7 @@ def decode(
         finally:
             if following is None:
                 cache.rewind(window.marks[place])
-            steps.done(window, place, goes_on=following is not None)
+            steps.done(window, place, right, goes_on=following is not None)
         if following is None:
             if cache.length + 1 + len(sent or ()) >= max_context:
                 return "context_full"

@@ -10,7 +10,8 @@ from mlx_model.config import TextConfig
 # The CPU backend multiplies by packed weights one row of input after the other; from this many
 # rows on, unpacking them first is faster (twice at 8 rows, twenty times at 64).
 _UNPACK_TOKENS = 4
-# So many are computed as a single token is: a window of drafts then gives what its tokens do.
+# So many are computed as a single token is: a window of drafts then gives what its tokens do. On
+# the CPU backend a window of more than two drafts differs by rounding where weights are packed.
 FEW_TOKENS = 8
 
 

@@ -89,6 +89,30 @@ def test_it_stops_when_drafts_are_no_longer_right() -> None:
     assert sum(map(bool, made[-50:])) < 15
 
 
+def windows_until_on(machine: Machine) -> int:
+    """How many windows with drafts it takes until drafts are in use."""
+    tried = 0
+    while not machine.policy.on:
+        tried += machine.run(1)[0] > 0
+    return tried
+
+
+def test_a_trial_is_not_judged_by_the_text_before_it() -> None:
+    machine = Machine(MeasuredDrafts(1), [1.0, 1.5], 0.1)
+    machine.run(300)
+    machine.chance = 0.9
+    assert windows_until_on(machine) < 12, "the first trial that could win has won"
+
+
+def test_what_the_first_window_of_a_size_costs_more_is_not_held_against_it() -> None:
+    machine = Machine(MeasuredDrafts(1), [1.0, 1.5], 0.9)
+    machine.run(8)
+    machine.costs[1] = 50.0
+    machine.run(1)
+    machine.costs[1] = 1.5
+    assert windows_until_on(machine) < 12
+
+
 def test_one_long_pause_decides_nothing() -> None:
     machine = Machine(MeasuredDrafts(1), CHEAP, 0.9)
     machine.run(200)

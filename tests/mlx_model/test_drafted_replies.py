@@ -2,7 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from mlx_model.cache import SequenceCache
 from mlx_model.draft_head import DraftHead
 from mlx_model.engine import Engine
 from mlx_model.events import Finished, ReplyStats, TextDelta, ThinkingDelta
@@ -47,13 +49,19 @@ def said(engine: Engine, request: ReplyRequest) -> tuple[str, str, ReplyStats]:
     return texts(events, ThinkingDelta), texts(events, TextDelta), finish(events).stats
 
 
-def foresee(engine: Engine, request: ReplyRequest, wrong: Any = lambda row: False) -> str:
-    """Give the engine a draft head that knows the answer; returns the answer."""
+def foresee(
+    engine: Engine,
+    request: ReplyRequest,
+    wrong: Any = lambda row: False,
+    after: Sequence[int] = (),
+) -> str:
+    """Give the engine a draft head that knows the answer, and `after` it; returns the answer."""
     engine.model.mtp = None
     _, answer, stats = said(engine, request)
     ids = engine.processor.tokenizer.encode(answer, add_special_tokens=False).ids
     assert len(ids) == stats.generated_tokens
-    engine.model.mtp = OracleHead(engine.model, ids[:1] * stats.prompt_tokens + ids, wrong)
+    known = [*ids[:1] * stats.prompt_tokens, *ids, *after]
+    engine.model.mtp = OracleHead(engine.model, known, wrong)
     engine.forget()
     return answer
 
@@ -82,6 +90,38 @@ def test_right_drafts_are_taken(engine: Engine) -> None:
     _, text, stats = said(engine, ask(PICTURE, QUESTION, drafts=3))
     assert text == answer
     assert stats.accepted_drafts == stats.drafted_tokens > 5
+
+
+@pytest.mark.parametrize("drafts", [1, 2, 3])
+def test_a_right_guess_of_the_end_counts_and_what_lies_behind_it_does_not(
+    engine: Engine, drafts: int
+) -> None:
+    end = min(engine.processor.stop_token_ids)
+    answer = foresee(engine, ask(PICTURE, QUESTION), after=[end])
+    _, text, stats = said(engine, ask(PICTURE, QUESTION, drafts=drafts))
+    assert text == answer
+    # The first token is drawn alone, and of each window behind it one more.
+    alone = 1 + -(-stats.generated_tokens // (drafts + 1))
+    assert stats.accepted_drafts == stats.drafted_tokens == stats.generated_tokens + 1 - alone
+
+
+def test_no_more_drafts_are_made_than_the_machine_allows(engine: Engine) -> None:
+    own = engine.limits
+    engine.limits = replace(own, max_drafts=0)
+    try:
+        assert said(engine, ask(PICTURE, QUESTION, drafts=3))[2].drafted_tokens == 0
+    finally:
+        engine.limits = own
+
+
+def test_a_window_that_fails_costs_the_next_prompt_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as planted:
+        planted.setattr(SequenceCache, "trail_marks", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            said(engine, ask(PICTURE, QUESTION, drafts=2))
+    assert not engine.memory.histories.paths[-1].sequence.leaves_trail
 
 
 def test_a_stop_text_inside_a_window_ends_it_as_without_drafts(engine: Engine) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from mlx_model import looking
 from mlx_model.draft_head import DraftHead
 from mlx_model.engine import Engine, write_prompt
-from mlx_model.events import Prepared, Progress, TextDelta
+from mlx_model.events import Finished, Prepared, Progress, TextDelta
 from mlx_model.looking import read_media
 from mlx_model.messages import (
     ImagePart,
@@ -324,6 +324,33 @@ def test_a_picture_that_is_taken_out_of_a_draft_leaves_the_history_read(engine: 
         words = new_tokens(engine, request_of(*history, user("What is a shape?")))
         assert said.read <= words + 4
         assert said.text == Said(fresh(engine), final).text
+
+
+def test_a_draft_of_another_conversation_does_not_stand_for_the_next_form_of_this(
+    engine: Engine,
+) -> None:
+    beginning = (SYSTEM, user(PICTURE, "What colour is the circle?"))
+    answer = Message.text("assistant", ask(engine, *beginning).text)
+    assert prepared(engine.prepare(request_of(user(CLIP, "Wha")), NEVER)).is_complete
+    assert prepared(engine.catch_up(NEVER)).read_tokens > 0
+    more = request_of(*beginning, answer, user("How many shapes are there?"))
+    assert Said(engine, more).read <= new_tokens(engine, more) + 4
+
+
+def test_what_is_left_of_idle_work_does_not_end_the_reply_that_came_between(
+    engine: Engine,
+) -> None:
+    ask(engine, SYSTEM, user(PICTURE, "Hello."))
+    left = engine.idle(NEVER)
+    next(left)
+    request = request_of(SYSTEM, user("Who are you?"))
+    reply = engine.reply(request, NEVER)
+    begun = [next(reply) for _ in range(3)]
+    list(left)
+    events = [*begun, *reply]
+    assert isinstance(events[-1], Finished)
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert text == Said(fresh(engine), request).text
 
 
 def test_a_draft_that_is_changed_costs_nothing_but_the_idle_work(engine: Engine) -> None:

@@ -83,8 +83,8 @@ def test_linux_tells(tmp_path: Path, files: dict[str, str], spare: bool) -> None
     assert linux_has_spare_power(tmp_path) is spare
 
 
-def test_this_machine_says_something() -> None:
-    assert has_spare_power() in (True, False)
+def test_this_machine_can_be_asked() -> None:
+    assert type(has_spare_power()) is bool
 
 
 def test_the_system_is_not_asked_for_every_chunk() -> None:

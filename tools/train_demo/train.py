@@ -32,7 +32,7 @@ from tools.train_demo.model import (
 )
 from tools.train_demo.start import start_from
 
-WARM_UP, COOLING = 100, 0.08
+WARM_UP, COOLING = 100, 0.1
 
 
 def learning_rate(step: int, looking: int, steps: int) -> float:

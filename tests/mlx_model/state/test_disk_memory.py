@@ -86,6 +86,22 @@ def assert_never_wrong(engine: Engine, loaded: Engine, *messages: Message) -> Sa
     return said
 
 
+def test_two_conversations_in_a_row_are_both_put_away_in_the_pause_behind_them(
+    loaded: Engine, states: Path
+) -> None:
+    engine = restarted(loaded, states)
+    conversations = [FIRST, (SYSTEM, user(CLIP, "What happens?"))]
+    answered = [(*one, Message.text("assistant", ask(engine, *one).text)) for one in conversations]
+    list(engine.idle(NEVER))
+    engine.close(WAIT_S)
+    for messages in answered:
+        again = restarted(loaded, states)
+        more = (*messages, user("How many shapes are there?"))
+        said = assert_never_wrong(again, loaded, *more)
+        assert said.patches == 0
+        assert said.read < 40 < ask(fresh(loaded), *more).read
+
+
 @pytest.mark.parametrize("drafting", [False, True])
 def test_after_a_restart_only_the_new_message_is_read(
     loaded: Engine, states: Path, drafting: bool

@@ -139,6 +139,18 @@ prompts = st.lists(
     min_size=1,
     max_size=12,
 )
+# Words of any length, so that some ends are short ones.
+any_words = st.tuples(st.integers(0, 2), st.sampled_from((1, 2, 5, 20))).map(
+    lambda word: [100 * word[0] + place for place in range(word[1])]
+)
+any_texts = st.lists(any_words, min_size=1, max_size=12).map(
+    lambda text: [*chain.from_iterable(text)]
+)
+any_prompts = st.lists(
+    st.tuples(any_texts, st.sets(st.integers(1, 120), max_size=4), st.integers(0, 3)),
+    min_size=1,
+    max_size=12,
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -155,7 +167,7 @@ def test_the_longest_lasting_state_is_found_whatever_was_read_between(
 
 
 @settings(max_examples=80, deadline=None)
-@given(prompts, st.integers(0, 120 * WORD))
+@given(prompts | any_prompts, st.integers(0, 120 * WORD))
 def test_the_budget_is_kept_and_what_is_found_is_still_right(
     histories: list[tuple[list[int], set[int], int]], budget: int
 ) -> None:
@@ -165,17 +177,22 @@ def test_the_budget_is_kept_and_what_is_found_is_still_right(
         assert tree.nbytes <= budget
 
 
-@settings(max_examples=40, deadline=None)
-@given(prompts)
+@settings(max_examples=80, deadline=None)
+@given(prompts | any_prompts)
 def test_abandoning_a_history_leaves_the_others(
     histories: list[tuple[list[int], set[int], int]],
 ) -> None:
-    tree = tree_of()
+    tree, others = tree_of(), list[list[int]]()
     for number, (keys, marks, said) in enumerate(histories):
         read(tree, keys, marks, said)
-        if number % 3 == 1:
-            tree.abandon()
-            check(tree)
+        if number % 3 != 1:
+            others.append(keys)
+            continue
+        apart = [other for other in others if other[0] != keys[0]]
+        known = found(tree, apart)
+        tree.abandon()
+        check(tree)
+        assert found(tree, apart) == known
 
 
 def conversation(tree: Tree, turns: int) -> list[list[int]]:

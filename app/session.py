@@ -68,6 +68,8 @@ class ChatSession(QObject):
         self._files = DraftFiles(window, inspector, self)
         self._files.refused.connect(self.attachment_refused)
         self._files.settled.connect(self.on_files_settled)
+        # What the answer was that is being made again.
+        self._answer_before: ChatMessage | None = None
         # True after Send while an attachment is still being inspected.
         self._send_when_ready = False
         self._patience = QTimer(self)
@@ -176,9 +178,10 @@ class ChatSession(QObject):
         """Again was pressed: ask the last question once more."""
         if self._controller.state == "replying":
             return
-        turn = self._conversation.reopen()
+        turn = self._conversation.reopen(self._window.composer.think_button.isChecked())
         if turn is None:
             return
+        self._answer_before = turn.answer
         self._wait(False)
         if self._draft_is(turn.question):
             # A question that failed went back to the draft; it is being asked now.
@@ -234,6 +237,8 @@ class ChatSession(QObject):
     @Slot(object)
     def on_reply_finished(self, message: ChatMessage) -> None:
         """The reply ended."""
+        if message.stopped and not message.text and self._bring_back():
+            return
         self._conversation.answer(message)
         self._window.finish_reply(message)
         self._end_reply(message)
@@ -241,6 +246,9 @@ class ChatSession(QObject):
     @Slot(object)
     def on_reply_failed(self, message: ChatMessage) -> None:
         """The reply broke off."""
+        if not message.text and self._bring_back():
+            self._window.set_status(message.problem or "")
+            return
         self._conversation.answer(message)
         self._window.fail_reply(message.problem or "")
         self._end_reply(message)
@@ -254,7 +262,20 @@ class ChatSession(QObject):
         what = "is no longer there and was" if len(paths) == 1 else "are no longer there and were"
         self._window.set_status(f"{gone} {what} left out.")
 
+    def _bring_back(self) -> bool:
+        """Show the answer again in whose place nothing came; False if there was none."""
+        before = self._answer_before
+        if before is None or not before.text:
+            return False
+        self._conversation.answer(before)
+        self._window.remove_reply()
+        self._window.begin_reply()
+        self._window.finish_reply(before)
+        self._end_reply(before)
+        return True
+
     def _end_reply(self, message: ChatMessage) -> None:
+        self._answer_before = None
         self._window.set_busy(False)
         turn = self._conversation.last
         if turn is not None and turn.failed:
@@ -277,6 +298,8 @@ class ChatSession(QObject):
     def _take_back(self) -> None:
         """Before the model is loaded a question can still be changed: back with it."""
         self._controller.abandon()
+        if self._bring_back():
+            return
         question = self._conversation.withdraw().question
         self._window.take_back_question()
         self._window.set_busy(False)
@@ -310,6 +333,7 @@ class ChatSession(QObject):
         question = ChatMessage("user", text, attachments=self.attachments)
         thumbnails = self._files.thumbnails()
         self._conversation.ask(question, thinking)
+        self._answer_before = None
         self._clear_draft()
         self._window.set_status("")
         self._window.add_user_message(question, thumbnails)

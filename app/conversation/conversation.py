@@ -62,12 +62,16 @@ class Conversation:
             raise ValueError("no question is waiting for an answer")
         return self._turns.pop()
 
-    def reopen(self) -> Turn | None:
-        """Take the last answer back, so that its question can be asked again; None when empty."""
+    def reopen(self, thinking: bool) -> Turn | None:
+        """Take the last answer back, so that its question can be asked again; None when empty.
+
+        Returns the turn as it was.
+        """
         if not self._turns:
             return None
-        self._turns[-1] = replace(self._turns[-1], answer=None)
-        return self._turns[-1]
+        turn = self._turns[-1]
+        self._turns[-1] = replace(turn, thinking=thinking, answer=None)
+        return turn
 
     def clear(self) -> None:
         """Forget every turn."""

@@ -53,16 +53,17 @@ def test_the_model_never_reads_a_turn_that_failed_without_an_answer() -> None:
 
 def test_asking_again_takes_only_the_last_answer_back() -> None:
     conversation = Conversation()
-    assert conversation.reopen() is None
+    assert conversation.reopen(thinking=False) is None
     for text in ("one", "two"):
         conversation.ask(question(text), thinking=False)
         conversation.answer(answer(text.upper()))
-    turn = conversation.reopen()
+    turn = conversation.reopen(thinking=True)
     assert turn is not None
     assert turn.question.text == "two"
     assert [t.answer and t.answer.text for t in conversation.turns] == ["ONE", None]
     conversation.answer(answer("again"))
     assert conversation.turns[1].answer == answer("again")
+    assert [t.thinking for t in conversation.turns] == [False, True]
 
 
 def test_a_new_chat_is_empty() -> None:

@@ -19,7 +19,7 @@ from app.conversation.message import ChatMessage
 from app.resources import SAMPLES_DIR
 from app.terminal.hand import ask, drop_files
 from mlx_model.errors import MediaError
-from mlx_model.events import Event, Notice, Prepared, Progress, TextDelta
+from mlx_model.events import Event, Notice, Prepared, Progress, TextDelta, ThinkingDelta
 from mlx_model.messages import ImagePart, Message, ReplyRequest, TextPart, VideoPart
 from tests.app.scripted_engine import Script, ScriptedEngine, finished, wait_for_stop
 
@@ -314,6 +314,56 @@ def test_again_replaces_the_last_answer(make_composition: MakeComposition, qtbot
     answered = [turn.answer and turn.answer.text for turn in composition.session.conversation.turns]
     assert answered == ["first", "third"]
     assert draft(composition) == "typed meanwhile"
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_again_that_comes_to_nothing_leaves_the_answer_that_was_there(
+    make_composition: MakeComposition, qtbot: QtBot, stops: bool
+) -> None:
+    texts = iter(["a good answer"])
+
+    def script(request: ReplyRequest, cancel: threading.Event) -> Iterator[Event]:
+        for text in texts:
+            yield TextDelta(text)
+            yield finished()
+            return
+        yield Progress("looking", 0, 4)
+        if not stops:
+            raise MediaError("shapes.png cannot be found any more.")
+        yield ThinkingDelta("hm")
+        cancel.wait(10)
+        yield finished("cancelled")
+
+    composition, _ = make_composition(script)
+    ask_and_wait(composition, qtbot, "one")
+    composition.window.set_draft("typed meanwhile")
+    with qtbot.waitSignal(composition.session.answer_ended):
+        composition.window.regenerate_requested.emit()
+        if stops:
+            with qtbot.waitSignal(composition.controller.thinking_arrived):
+                pass
+            composition.session.on_stop_requested()
+    (turn,) = composition.session.conversation.turns
+    assert turn.answer is not None
+    assert turn.answer.text == "a good answer"
+    assert shown_answers(composition) == ["a good answer"]
+    reply = composition.window.transcript.reply
+    assert reply is not None
+    assert reply.thinking.isHidden()
+    assert draft(composition) == "typed meanwhile"
+    status = composition.window.composer.status.text()
+    assert status == ("" if stops else "shapes.png cannot be found any more.")
+
+
+def test_again_thinks_if_that_is_switched_on_by_now(
+    make_composition: MakeComposition, qtbot: QtBot
+) -> None:
+    composition, engine = make_composition(echo)
+    ask_and_wait(composition, qtbot, "one")
+    composition.window.composer.think_button.click()
+    with qtbot.waitSignal(composition.session.answer_ended):
+        composition.window.regenerate_requested.emit()
+    assert [request.settings.thinking for request in engine.requests] == [False, True]
 
 
 def test_a_failure_gives_the_question_back(make_composition: MakeComposition, qtbot: QtBot) -> None:

@@ -314,6 +314,8 @@ class _Reply:
         for sentence in media.notices:
             yield Notice(sentence)
         prompt = write_prompt(engine.processor, request, media, self._thinking)
+        if cancel.is_set():  # a text of millions of characters takes its time
+            return "cancelled"
         self._prompt_tokens = prompt.input_ids.size
         if self._prompt_tokens >= engine.max_context:
             yield Notice(_too_long(self._prompt_tokens, engine.max_context))

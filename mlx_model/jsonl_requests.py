@@ -119,6 +119,8 @@ def _reply_request(fields: Mapping[str, Any], where: str) -> ReplyRequest:
         name: check(name, fields[name]) for name, check in _SETTINGS.items() if name in fields
     }
     messages = _objects("messages", fields.get("messages"))
+    if not messages:
+        raise _RefusedError(f'{where} needs at least one message in "messages".')
     tools = _objects("tools", fields.get("tools", []))
     return ReplyRequest(
         tuple(_message(message, place) for place, message in enumerate(messages, start=1)),
@@ -135,17 +137,17 @@ def _message(fields: Mapping[str, Any], place: int) -> Message:
         raise _RefusedError(f'{where} needs a "role": system, user, assistant or tool.')
     content = fields.get("content")
     if isinstance(content, str):
-        parts: tuple[Part, ...] = (TextPart(_text("content", content)),)
+        parts: tuple[Part, ...] = (TextPart(_text("content", content, where)),)
     elif isinstance(content, list):
-        parts = tuple(_part(part, where) for part in _objects("content", content))
+        parts = tuple(_part(part, where) for part in _objects("content", content, where))
     else:
         raise _RefusedError(f'{where} needs a "content" that is a text or a list of parts.')
     reasoning = fields.get("reasoning")
     return Message(
         cast(Role, role),
         parts,
-        None if reasoning is None else _text("reasoning", reasoning),
-        tuple(_objects("tool_calls", fields.get("tool_calls", []))),
+        None if reasoning is None else _text("reasoning", reasoning, where),
+        tuple(_objects("tool_calls", fields.get("tool_calls", []), where)),
     )
 
 
@@ -153,23 +155,23 @@ def _part(fields: Mapping[str, Any], where: str) -> Part:
     kind = fields.get("type")
     if kind == "text":
         _refuse_others(fields, {"type", "text"}, f"A text of {where.lower()}")
-        return TextPart(_text("text", fields.get("text")))
+        return TextPart(_text("text", fields.get("text"), where))
     if kind == "image":
         _refuse_others(fields, {"type", "path"}, f"A picture of {where.lower()}")
-        return ImagePart(_path(fields))
+        return ImagePart(_path(fields, where))
     if kind == "video":
         _refuse_others(fields, {"type", "path", *_VIDEO}, f"A clip of {where.lower()}")
         given = {
             name: check(name, fields[name]) for name, check in _VIDEO.items() if name in fields
         }
-        return VideoPart(_path(fields), **given)
+        return VideoPart(_path(fields, where), **given)
     raise _RefusedError(f'{where} has a part whose "type" is not text, image or video.')
 
 
-def _path(fields: Mapping[str, Any]) -> Path:
-    path = _text("path", fields.get("path"))
+def _path(fields: Mapping[str, Any], where: str) -> Path:
+    path = _text("path", fields.get("path"), where)
     if not path or "\0" in path:
-        raise _RefusedError('"path" must name a file.')
+        raise _RefusedError(f"{_named('path', where)} must name a file.")
     return Path(path)
 
 
@@ -177,20 +179,24 @@ def _refuse_others(fields: Mapping[str, Any], known: set[str], where: str) -> No
     for name in fields:
         if name not in known:
             shown = json.dumps(name[:80])
-            raise _RefusedError(f"{where} has a field {shown}, which this version does not know.")
+            raise _RefusedError(f"{where} takes no field {shown}. Leave it out.")
 
 
-def _objects(name: str, value: Any) -> list[Mapping[str, Any]]:
+def _named(name: str, where: str) -> str:
+    return f'"{name}" of {where.lower()}' if where else f'"{name}"'
+
+
+def _objects(name: str, value: Any, where: str = "") -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise _RefusedError(f'"{name}" must be a list of objects.')
+        raise _RefusedError(f"{_named(name, where)} must be a list of objects.")
     return value
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: Any, where: str = "") -> str:
     if not isinstance(value, str):
-        raise _RefusedError(f'"{name}" must be a text.')
+        raise _RefusedError(f"{_named(name, where)} must be a text.")
     if not _is_unicode(value):
-        raise _RefusedError(f'"{name}" holds half a character (a lone surrogate).')
+        raise _RefusedError(f"{_named(name, where)} holds half a character (a lone surrogate).")
     return value
 
 
@@ -227,7 +233,7 @@ def _number(low: float, high: float) -> Check:
 
 def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise _RefusedError(f'"{name}" must be a number of seconds.')
+        raise _RefusedError(f'"{name}" must be a number of seconds, 0 or more.')
     return float(value)
 
 

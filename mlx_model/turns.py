@@ -80,16 +80,17 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     """A tool call whose arguments are a mapping; other programs send them as JSON in a string."""
     if isinstance(call.get("function"), Mapping):
         return {**call, "function": _call(call["function"])}
-    arguments = call.get("arguments")
-    if not isinstance(arguments, str):
-        return dict(call)
-    try:
-        parsed = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise PromptError(f"The arguments of the call to {call.get('name')!r} are not JSON.")
-    return {**call, "arguments": parsed}
+    name, arguments = call.get("name"), call.get("arguments", {})
+    if not isinstance(name, str) or not name:
+        raise PromptError('The call of a tool needs a "name" and "arguments". Add them.')
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            arguments = None
+    if not isinstance(arguments, Mapping):
+        raise PromptError(f"The arguments of the call to {name!r} are no JSON object. Send one.")
+    return {**call, "arguments": dict(arguments)}
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -38,6 +38,7 @@ _CHIP_EDGES_PX = 10
 # How much of a third row shows that there is one.
 _PEEK_PX = 20
 _SCROLL_BAR_PX = 14
+_READY = "ready"
 
 
 class AttachmentChip(QWidget):
@@ -92,7 +93,7 @@ class AttachmentChip(QWidget):
     def show_read(self) -> None:
         """The model has read the file as it is shown now."""
         if self.attachment is not None and not self.problem:
-            self._line = wording.joined(wording.short_facts(self.attachment), "ready")
+            self._line = wording.joined(wording.short_facts(self.attachment), _READY)
             self._describe()
 
     def show_problem(self, sentence: str) -> None:
@@ -124,7 +125,10 @@ class AttachmentChip(QWidget):
         name_px = metrics.horizontalAdvance(self._name) + _REMOVE_PX
         line_wide = metrics.horizontalAdvance(self._line)
         if not self.problem:
-            # A long name is cut, figures are not.
+            # A long name is cut, figures are not, and "ready" must not push the next chip away.
+            if self.attachment is not None:
+                ready = wording.joined(wording.short_facts(self.attachment), _READY)
+                line_wide = max(line_wide, metrics.horizontalAdvance(ready))
             natural = max(min(name_px, _WIDEST_PX - frame), line_wide)
             chip_px = min(width, math.ceil(natural) + frame)
             return chip_px, 2 * line_px + _CHIP_EDGES_PX, [self._line]

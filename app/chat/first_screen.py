@@ -203,17 +203,25 @@ class FirstScreen(QWidget):
         card_width = min(cards.width(), (width - _CARD_GAP_PX) // 2)
         cards_width = 2 * card_width + _CARD_GAP_PX
         total = title + 16 + line + 24 + cards.height()
+        # Better less than something cut off: the offer is on the page of models as well.
+        has_line = total <= self.height()
+        self.line.setVisible(has_line)
+        if not has_line:
+            total -= 16 + line
         offer_height = 0
         if self._offer is not None and self._offer.is_due:
-            room = self.height() - total - _OFFER_GAP_PX - 2 * _CARD_GAP_PX
-            offer_height = self._offer.fit_into(cards_width - 2 * FOCUS_WIDTH, room)
-            total += _OFFER_GAP_PX + offer_height
+            room = self.height() - total - _OFFER_GAP_PX
+            wanted = self._offer.fit_into(cards_width - 2 * FOCUS_WIDTH, room - 2 * _CARD_GAP_PX)
+            if wanted <= room:
+                offer_height = wanted
+                total += _OFFER_GAP_PX + offer_height
         top = min(SIDE_MARGIN, max(0, self.height() - total))
         top = max(top, round((self.height() - total) * 0.36))
         self.title.setGeometry((self.width() - min(width, 640)) // 2, top, min(width, 640), title)
-        top += title + 16
-        self.line.setGeometry((self.width() - text_width) // 2, top, text_width, line)
-        top += line + 24
+        top += title + 24
+        if has_line:
+            self.line.setGeometry((self.width() - text_width) // 2, top - 8, text_width, line)
+            top += 16 + line
         first_left = left = (self.width() - cards_width) // 2
         for card in (self.picture_card, self.clip_card):
             card.setGeometry(left, top, card_width, cards.height())

@@ -60,7 +60,7 @@ class CatalogueModel:
 CATALOGUE = (
     CatalogueModel(
         size="4B",
-        good_at="best answers that fit",
+        good_at="best for most Macs",
         raw=StoredWeights(9_319_737_856, 16.0),
         converted=StoredWeights(3_167_955_456, 5.44),
         ready=StoredWeights(3_039_805_952, 5.36),

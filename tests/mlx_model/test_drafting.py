@@ -165,9 +165,9 @@ def test_windows_of_the_tests_end_in_every_way(model: Model, said: list[int]) ->
     ends: Counter[int] = Counter()
     reply = Reply(model, 3)
     done = reply.steps.done
-    reply.steps.done = lambda window, place, goes_on: (
+    reply.steps.done = lambda window, place, right, goes_on: (
         ends.update([place]),
-        done(window, place, goes_on),
+        done(window, place, right, goes_on),
     )
     reply.say()
     assert set(ends) == {0, 1, 2, 3}

@@ -230,8 +230,24 @@ def test_arguments_sent_as_json_text_are_read() -> None:
         return ids
 
     assert built('{"a": [1, true]}') == built({"a": [1, True]})
-    with pytest.raises(PromptError, match="not JSON"):
+    with pytest.raises(PromptError, match="no JSON object"):
         built("a=1")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {},
+        {"function": {}},
+        {"function": "f"},
+        {"name": None, "arguments": {}},
+        {"name": "f", "arguments": [1]},
+        {"name": "f", "arguments": None},
+    ],
+)
+def test_a_call_of_another_shape_is_refused_in_plain_words(call: dict[str, object]) -> None:
+    with pytest.raises(PromptError, match="The (call of a tool|arguments of the call)"):
+        BUILDER.build([Message.text("user", "a"), Message("assistant", (), tool_calls=(call,))])
 
 
 @pytest.mark.parametrize(
@@ -258,7 +274,7 @@ def test_tools_nested_without_end_are_refused() -> None:
     with pytest.raises(PromptError, match="nested"):
         BUILDER.build([Message.text("user", "hi")], tools=[{"name": "f", "x": nested}])
     call = {"name": "f", "arguments": "[" * 100_000}
-    with pytest.raises(PromptError, match="not JSON"):
+    with pytest.raises(PromptError, match="no JSON object"):
         BUILDER.build([Message.text("user", "hi"), Message("assistant", (), tool_calls=(call,))])
 
 

@@ -99,7 +99,7 @@ def test_an_original_that_is_gone_already_need_not_be_deleted(command: Command) 
 
 def test_the_four_sizes_and_their_figures(command: Command) -> None:
     lines = command("models").splitlines()
-    assert "Qwen3.5-4B: best answers that fit" in lines
+    assert "Qwen3.5-4B: best for most Macs" in lines
     assert (
         "  download 9.3 GB, or 3.0 GB ready; 3.2 GB on disk, 5.4 bits a weight; "
         "memory 3.0 GB at 4k, 3.9 GB at 32k, 10.9 GB at 262k tokens"

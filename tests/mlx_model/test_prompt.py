@@ -246,7 +246,7 @@ def test_arguments_sent_as_json_text_are_read() -> None:
     ],
 )
 def test_a_call_of_another_shape_is_refused_in_plain_words(call: dict[str, object]) -> None:
-    with pytest.raises(PromptError, match="The (call of a tool|arguments of the call)"):
+    with pytest.raises(PromptError, match=r"The (call of a tool|arguments of the call)"):
         BUILDER.build([Message.text("user", "a"), Message("assistant", (), tool_calls=(call,))])
 
 

@@ -130,12 +130,11 @@ class HistoryTree(Generic[S]):
     def advance(self, keys: Keys) -> None:
         """The latest history has gone on by these tokens, whose rows are in its buffers now."""
         path = self.paths[-1]
-        while len(keys) and (child := path.end.children.get(int(keys[0]))) is not None:
-            count = shared_length(child.keys, keys)
-            if count < len(child.keys):
-                child = child.split(child.start + count)
-            child.rows = None  # they have just been made again
-            path.end, keys = child, keys[count:]
+        start = path.end.stop
+        for branch, count in _along(path.end, keys):
+            path.end = _beginning(branch, count)
+            path.end.rows = None  # they have just been made again
+        keys = keys[path.end.stop - start :]
         if len(keys):
             if path.end is self._root or path.end.children or self._is_shared(path.end):
                 path.end = path.end.grow(keys)
@@ -169,13 +168,7 @@ class HistoryTree(Generic[S]):
 
     def shared_length(self, keys: Keys) -> int:
         """For how many of `keys` there are rows."""
-        branch, rest = self._root, keys
-        while len(rest) and (child := branch.children.get(int(rest[0]))) is not None:
-            count = shared_length(child.keys, rest)
-            if count < len(child.keys):
-                return child.start + count
-            branch, rest = child, rest[count:]
-        return branch.stop
+        return max((branch.start + count for branch, count in _along(self._root, keys)), default=0)
 
     def latest_keys(self) -> Keys:
         """The tokens of the latest history."""
@@ -198,11 +191,9 @@ class HistoryTree(Generic[S]):
         """
         if not any(state.length == len(keys) for state in states):
             raise ValueError("without a state at its end nothing can come back to a history")
-        end, rest = self._root, keys
-        while len(rest) and (child := end.children.get(int(rest[0]))) is not None:
-            count = shared_length(child.keys, rest)
-            end = child if count == len(child.keys) else child.split(child.start + count)
-            rest = rest[count:]
+        end = self._root
+        for branch, count in _along(end, keys):
+            end = _beginning(branch, count)
         borders = [*(start for start, _ in segments), len(keys)]
         if end.stop < borders[0]:
             return False
@@ -235,15 +226,10 @@ class HistoryTree(Generic[S]):
     def _deepest(self, keys: Keys) -> tuple[Branch, Kept] | None:
         """The state after the most tokens of `keys`, and the branch that it belongs to."""
         found: tuple[Branch, Kept] | None = None
-        branch, rest = self._root, keys
-        while len(rest) and (child := branch.children.get(int(rest[0]))) is not None:
-            count = shared_length(child.keys, rest)
-            lengths = [length for length in child.kept if length <= child.start + count]
+        for branch, count in _along(self._root, keys):
+            lengths = [length for length in branch.kept if length <= branch.start + count]
             if lengths:
-                found = child, child.kept[max(lengths)]
-            if count < len(child.keys):
-                break
-            branch, rest = child, rest[count:]
+                found = branch, branch.kept[max(lengths)]
         return found
 
     def _path_to(self, target: Branch) -> LivePath[S]:
@@ -390,6 +376,25 @@ class HistoryTree(Generic[S]):
             parent.absorb(child)
             for path in holders[0]:
                 path.end = parent if path.end is child else path.end
+
+
+def _along(above: Branch, keys: Keys) -> Iterator[tuple[Branch, int]]:
+    """The branches below `above` that `keys` run through, and how many of each one's tokens.
+
+    The last of them may be cut there by whoever looks at it.
+    """
+    while len(keys) and (branch := above.children.get(int(keys[0]))) is not None:
+        count = shared_length(branch.keys, keys)
+        is_whole = count == len(branch.keys)
+        yield branch, count
+        if not is_whole:
+            return
+        above, keys = branch, keys[count:]
+
+
+def _beginning(branch: Branch, count: int) -> Branch:
+    """Its first `count` tokens as a branch of their own, if it has more."""
+    return branch if count == len(branch.keys) else branch.split(branch.start + count)
 
 
 def _longest(branches: list[Branch]) -> int:

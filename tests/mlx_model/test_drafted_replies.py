@@ -96,12 +96,14 @@ def test_right_drafts_are_taken(engine: Engine) -> None:
 def test_a_right_guess_of_the_end_counts_and_what_lies_behind_it_does_not(
     engine: Engine, drafts: int
 ) -> None:
-    end = min(engine.processor.stop_token_ids)
-    answer = foresee(engine, ask(PICTURE, QUESTION), after=[end])
-    _, text, stats = said(engine, ask(PICTURE, QUESTION, drafts=drafts))
+    question = ask(PICTURE, "What colour is the circle?", drafts=drafts)
+    end = engine.processor.tokenizer.token_to_id("<|im_end|>")
+    answer = foresee(engine, question, after=[end])
+    _, text, stats = said(engine, question)
     assert text == answer
+    assert stats.generated_tokens % (drafts + 1), "the end is one of the drafts"
     # The first token is drawn alone, and of each window behind it one more.
-    alone = 1 + -(-stats.generated_tokens // (drafts + 1))
+    alone = 1 + stats.generated_tokens // (drafts + 1)
     assert stats.accepted_drafts == stats.drafted_tokens == stats.generated_tokens + 1 - alone
 
 

@@ -139,7 +139,8 @@ def test_a_damaged_model_is_refused_and_leaves_no_record(
     ("change", "words"),
     [
         (blind, "when it was asked"),
-        (shifted_norms(1.0), "when it was asked"),
+        # Which of the two it fails depends on how it was trained.
+        (shifted_norms(1.0), "when it was asked|finds plain sentences unlikely"),
         (shifted_norms(-1.0), "finds plain sentences unlikely"),
         (turned_convolutions, "finds plain sentences unlikely"),
     ],

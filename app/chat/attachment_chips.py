@@ -38,7 +38,6 @@ _CHIP_EDGES_PX = 10
 # How much of a third row shows that there is one.
 _PEEK_PX = 20
 _SCROLL_BAR_PX = 14
-_READY = "ready"
 
 
 class AttachmentChip(QWidget):
@@ -93,7 +92,7 @@ class AttachmentChip(QWidget):
     def show_read(self) -> None:
         """The model has read the file as it is shown now."""
         if self.attachment is not None and not self.problem:
-            self._line = wording.joined(wording.short_facts(self.attachment), _READY)
+            self._line = _ready_line(self.attachment)
             self._describe()
 
     def show_problem(self, sentence: str) -> None:
@@ -127,8 +126,8 @@ class AttachmentChip(QWidget):
         if not self.problem:
             # A long name is cut, figures are not, and "ready" must not push the next chip away.
             if self.attachment is not None:
-                ready = wording.joined(wording.short_facts(self.attachment), _READY)
-                line_wide = max(line_wide, metrics.horizontalAdvance(ready))
+                ready_wide = metrics.horizontalAdvance(_ready_line(self.attachment))
+                line_wide = max(line_wide, ready_wide)
             natural = max(min(name_px, _WIDEST_PX - frame), line_wide)
             chip_px = min(width, math.ceil(natural) + frame)
             return chip_px, 2 * line_px + _CHIP_EDGES_PX, [self._line]
@@ -364,6 +363,10 @@ class AttachmentChips(QScrollArea):
         if self._chip(path) is not None:
             self.remove(path)
             self.attachment_removed.emit(path)
+
+
+def _ready_line(attachment: Attachment) -> str:
+    return wording.joined(wording.short_facts(attachment), "ready")
 
 
 def _line_px(theme: Theme) -> int:

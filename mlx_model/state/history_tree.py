@@ -115,9 +115,7 @@ class HistoryTree(Generic[S]):
             path = LivePath(self._make_sequence(), self._root)
         else:
             branch, kept = found
-            length = kept.state.length
-            target = branch if length == branch.stop else branch.split(length)
-            path = self._path_to(target)
+            path = self._path_to(_beginning(branch, kept.state.length - branch.start))
             path.sequence.restore(kept.state)
         self.paths = [other for other in self.paths if other is not path] + [path]
         self._drop_idle_paths()

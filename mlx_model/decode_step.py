@@ -44,6 +44,16 @@ class DecodeStep:
 
     def __call__(self, x: mx.array, rotation: Rotation, cache: SequenceCache) -> mx.array:
         """Shapes: x [1, T, hidden] in fp32 -> the same after the last norm, in `dtype`."""
+        *_, hidden = self.stretches(x, rotation, cache)
+        return hidden
+
+    def stretches(
+        self, x: mx.array, rotation: Rotation, cache: SequenceCache
+    ) -> Iterator[mx.array]:
+        """The same piece by piece: the hidden states at each cut, in fp32, and the result.
+
+        Shapes as of the call
+        """
         tokens = x.shape[1]
         angles = rotation.arrays()
         attended: Arrays = []
@@ -64,7 +74,7 @@ class DecodeStep:
                 assert isinstance(held, KeyValueCache)
                 keys, values = held.extend(cache.length, keys, values)
                 attended = [stretch.attention.self_attn.attend(queries, keys, values), gates]
-        return x
+            yield x
 
 
 @dataclass(frozen=True, slots=True)

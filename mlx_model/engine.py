@@ -171,17 +171,22 @@ class Engine:
             self.memory.outlive(DiskMemory(root, key, self.limits.disk_bytes))
 
     def idle(self, cancel: threading.Event) -> Iterator[Event]:
-        """All that is worth doing while nobody waits: `catch_up`, then `put_away`, with each."""
+        """All that is worth doing while nobody waits: `catch_up`, then `put_away`, with each.
+
+        Then, once, what makes single steps faster.
+        """
+        leave = Leave(cancel, self.has_spare_power)
         while True:
             waiting = len(self._answered)
             catching_up = self.catch_up(cancel)
             yield from catching_up
             if self._running is None or self._running() is not catching_up:
                 return  # something else has begun meanwhile
-            if not self.put_away(Leave(cancel, self.has_spare_power)):
+            if not self.put_away(leave):
                 return
             if not self._answered or len(self._answered) == waiting:
-                return
+                break
+        self.model.warm_up(leave)
 
     def put_away(self, cancel: threading.Event) -> bool:
         """Have the states of the latest conversation written to the disk; False if stopped.

@@ -1,5 +1,7 @@
 """The language model without its head: decoder layers over token or media embeddings."""
 
+from collections.abc import Iterator, Sequence
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -7,7 +9,7 @@ from mlx_model.cache import SequenceCache
 from mlx_model.config import TextConfig
 from mlx_model.decode_step import DecodeStep
 from mlx_model.decoder_layer import DecoderLayer
-from mlx_model.layers import RMSNorm
+from mlx_model.layers import RMSNorm, on_metal
 from mlx_model.rope import LineRotation, Rotation
 
 
@@ -23,6 +25,7 @@ class LanguageModel(nn.Module):
         self.layers = [DecoderLayer(config, kind) for kind in config.layer_types]
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self._step: DecodeStep | None = None
+        self.is_warm = False
 
     def __call__(
         self, embeddings: mx.array, rotation: Rotation, cache: SequenceCache, last_only: bool
@@ -33,11 +36,35 @@ class LanguageModel(nn.Module):
         """
         dtype = embeddings.dtype
         x = embeddings.astype(mx.float32)
-        stepped = (x.shape[1] == 1 and cache.length) or cache.leaves_trail
-        if stepped and isinstance(rotation, LineRotation):
-            if self._step is None:
-                self._step = DecodeStep(self.layers, self.norm, dtype, rotation)
-            return self._step(x, rotation, cache)
+        is_step = (x.shape[1] == 1 and cache.length) or cache.leaves_trail
+        if is_step and self._compiles(rotation):
+            return self._compiled(dtype, rotation)(x, rotation, cache)
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x = layer(x, rotation, layer_cache, cache.length, dtype)
         return self.norm(x[:, -1:] if last_only else x, dtype)
+
+    def warm_up(
+        self, steps: Sequence[tuple[mx.array, Rotation]], cache: SequenceCache
+    ) -> Iterator[None]:
+        """Have all that these steps need compiled, piece by piece; later ones are made of it.
+
+        Each step is embeddings [1, T, hidden] and their rotation; its tokens come after one or more
+        in `cache`, whose counts do not move.
+        """
+        for embeddings, rotation in steps:
+            step = self._compiled(embeddings.dtype, rotation)
+            if embeddings.shape[1] > 1:
+                cache.leave_trail()
+            for x in step.stretches(embeddings.astype(mx.float32), rotation, cache):
+                mx.eval(x, cache.arrays())
+                yield
+        self.is_warm = True
+
+    def _compiled(self, dtype: mx.Dtype, like: Rotation) -> DecodeStep:
+        if self._step is None:
+            self._step = DecodeStep(self.layers, self.norm, dtype, like)
+        return self._step
+
+    def _compiles(self, rotation: Rotation) -> bool:
+        # Off Metal a C++ compiler makes each kernel, for which no reply is to wait.
+        return isinstance(rotation, LineRotation) if on_metal() else self.is_warm

@@ -2,6 +2,7 @@
 into logits. Owns which positions a call uses; what a sequence has seen lives in its cache.
 """
 
+import threading
 from collections.abc import Callable, Generator
 
 import mlx.core as mx
@@ -172,6 +173,28 @@ class Model(nn.Module):
         cache.advance(tokens, cache.next_position + tokens)
         cache.last_hidden = hidden[:, -1:]
         return hidden, cache.trail_marks(hidden) if tokens > 1 else [cache.mark()]
+
+    def warm_up(self, cancel: threading.Event) -> None:
+        """Have what steps consist of compiled, if it is not yet, so that no reply waits for it.
+
+        On Metal the first step does that otherwise. On the CPU backend it may take ten seconds, the
+        first time after the machine was started; until then steps go without, a little slower.
+        Looks at `cancel` between pieces of it; then as if it had not been called.
+        """
+        language = self.model.language_model
+        if language.is_warm or cancel.is_set():
+            return
+        cache = self.make_cache()
+        mx.eval(self.last_logits(np.zeros((1, 1), np.int64), cache))
+        # A longer window is made of the same kernels.
+        windows = (1,) if self.mtp is None else (1, 2)
+        steps = [
+            (self._embed(mx.zeros((1, tokens), mx.int32)), self._rotary.line(1, tokens))
+            for tokens in windows
+        ]
+        for _ in language.warm_up(steps, cache):
+            if cancel.is_set():
+                return
 
     def draft(
         self, input_ids: mx.array, before: mx.array, place: DraftPlace, cache: SequenceCache

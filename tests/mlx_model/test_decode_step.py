@@ -1,7 +1,9 @@
 """The layers cut for mx.compile do to one token what the layers themselves do."""
 
 import gc
+import threading
 import weakref
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 
 from mlx_model.cache import SequenceCache
 from mlx_model.decode_step import DecodeStep
+from mlx_model.engine import Engine
 from mlx_model.model import Model
 from mlx_model.rope import LineRotation
 from tests.mlx_model.goldens import golden_model
+from tools.train_demo.tokenizer import DEMO_MODEL
 
 PROMPT = np.arange(3, 23)[None]
 REPLY = (5, 17, 40, 9, 2)
@@ -88,17 +92,74 @@ def test_cut_layers_compute_in_the_models_type() -> None:
     compare("tied", mx.bfloat16, compiled=False)
 
 
-@pytest.mark.slow  # a C++ compiler makes each fused kernel on the CPU backend
 @pytest.mark.parametrize("variant", ["tied", "mixture_tied"])
 def test_compiled_layers_give_the_same_bits(variant: str) -> None:
     compare(variant, mx.float32, compiled=True)
     compare_windows(variant, compiled=True)
 
 
+def fresh() -> Model:
+    """One that no other test has warmed up, nor will find warm."""
+    model: Model = golden_model.__wrapped__("tied", "calm", mx.float32)
+    return model
+
+
+def launches(model: Model, tmp_path: Path) -> int:
+    """How many operations the graph of one more token has."""
+    cache = read(model)
+    logits = model.last_logits(np.array([[REPLY[0]]]), cache)
+    mx.export_to_dot(str(tmp_path / "step.dot"), logits, *cache.arrays())
+    return (tmp_path / "step.dot").read_text().count("label")
+
+
+def test_a_warm_model_makes_less_of_a_step_and_gives_the_same_bits(tmp_path: Path) -> None:
+    warm, cold = fresh(), fresh()
+    warm.warm_up(threading.Event())
+    assert launches(warm, tmp_path) < 0.8 * launches(cold, tmp_path)
+    ours, theirs = read(warm), read(cold)
+    for token in REPLY:
+        ids = np.array([[token]])
+        assert mx.array_equal(warm.last_logits(ids, ours), cold.last_logits(ids, theirs))
+    assert all(map(mx.array_equal, ours.arrays(), theirs.arrays()))
+
+
+class StopsAfter(threading.Event):
+    """Set from the time on that it has been looked at so often."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_warming_up_stops_when_asked_and_begins_again(tmp_path: Path, looks: int) -> None:
+    model = fresh()
+    cold = launches(model, tmp_path)
+    model.warm_up(StopsAfter(looks))
+    assert launches(model, tmp_path) == cold
+    model.warm_up(threading.Event())
+    assert launches(model, tmp_path) < cold
+
+
+def test_an_idle_engine_warms_its_model_up_if_the_machine_has_the_strength(tmp_path: Path) -> None:
+    engine = Engine.load(DEMO_MODEL)
+    cold = launches(engine.model, tmp_path)
+    engine.has_spare_power = lambda: False
+    list(engine.idle(threading.Event()))
+    assert launches(engine.model, tmp_path) == cold
+    engine.has_spare_power = lambda: True
+    list(engine.idle(threading.Event()))
+    assert launches(engine.model, tmp_path) < cold
+
+
 def test_a_model_with_its_step_is_freed_at_once() -> None:
     mx.synchronize()
     before = mx.get_active_memory()
-    model = golden_model.__wrapped__("tied", "calm", mx.float32)
+    model = fresh()
     weights = mx.get_active_memory() - before
     language = model.model.language_model
     language._step = step_of(model, mx.float32, compiled=True)

@@ -21,9 +21,11 @@ import_started_s = time.perf_counter()
 
 # Ids of a prompt: token ids -> an iterator of generated ids, the first as soon as it is known.
 Generate = Callable[[list[int], int], Iterator[Any]]
+# When it was imported, when it was loaded, and what to do while it waits for the next command.
+Loaded = tuple[float, float, Generate, Callable[[], None]]
 
 
-def load_ours(folder: str) -> tuple[float, float, Generate]:
+def load_ours(folder: str) -> Loaded:
     """Prefill and decode as the engine calls them, without text."""
     from mlx_model.cpu_blas import prefer_openblas
 
@@ -33,6 +35,8 @@ def load_ours(folder: str) -> tuple[float, float, Generate]:
     import numpy as np
 
     from mlx_model import Engine
+    from mlx_model.draft_policy import FixedDrafts
+    from mlx_model.drafting import DraftedSteps
     from mlx_model.generation import PreparedPrompt, decode, prefill
     from mlx_model.messages import ReplySettings
     from mlx_model.sampling import Sampler
@@ -54,10 +58,15 @@ def load_ours(folder: str) -> tuple[float, float, Generate]:
             cancel,
         )
         logits = finish(reading)
-        sampler = Sampler(ReplySettings(max_tokens=count), vocabulary)
-        return decode(model, cache, logits, sampler, frozenset(), count, 1 << 30, cancel)
+        sampler, steps = Sampler(ReplySettings(max_tokens=count), vocabulary), None
+        if model.mtp is not None:
+            steps = DraftedSteps(model, cache, sampler, FixedDrafts(0))
+        return decode(model, cache, logits, sampler, frozenset(), count, 1 << 30, cancel, steps)
 
-    return imported_s, time.perf_counter(), generate
+    def rest() -> None:
+        model.warm_up(threading.Event())  # which the engine does when it is idle
+
+    return imported_s, time.perf_counter(), generate, rest
 
 
 def finish(work: Any) -> Any:
@@ -69,7 +78,7 @@ def finish(work: Any) -> Any:
             return end.value
 
 
-def load_mlx_lm(folder: str) -> tuple[float, float, Generate]:
+def load_mlx_lm(folder: str) -> Loaded:
     """Its own `generate_step` with its own defaults."""
     import mlx.core as mx
 
@@ -82,10 +91,10 @@ def load_mlx_lm(folder: str) -> tuple[float, float, Generate]:
         for token, _ in step(mx.array(ids), model, max_tokens=count):
             yield token
 
-    return imported_s, time.perf_counter(), generate
+    return imported_s, time.perf_counter(), generate, lambda: None
 
 
-def load_mlx_vlm(folder: str) -> tuple[float, float, Generate]:
+def load_mlx_vlm(folder: str) -> Loaded:
     """Its own `generate_step` with its own defaults."""
     import mlx.core as mx
 
@@ -98,7 +107,7 @@ def load_mlx_vlm(folder: str) -> tuple[float, float, Generate]:
         for token, _ in step(mx.array([ids]), model, None, None, max_tokens=count):
             yield token
 
-    return imported_s, time.perf_counter(), generate
+    return imported_s, time.perf_counter(), generate, lambda: None
 
 
 LOADERS = {"ours": load_ours, "mlx_lm": load_mlx_lm, "mlx_vlm": load_mlx_vlm}
@@ -134,7 +143,7 @@ def highest_resident_bytes() -> int:
 def main() -> None:
     """Load, say what it took, then answer commands."""
     kind, folder = sys.argv[1:]
-    imported_s, loaded_s, generate = LOADERS[kind](folder)
+    imported_s, loaded_s, generate, rest = LOADERS[kind](folder)
     started = {
         "import_s": imported_s - import_started_s,
         "load_s": loaded_s - imported_s,
@@ -143,6 +152,7 @@ def main() -> None:
     print(json.dumps(started), flush=True)
     for line in sys.stdin:
         print(json.dumps(measure(generate, **json.loads(line))), flush=True)
+        rest()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import mlx.nn as nn
 
 from mlx_model.cache import KeyValueCache
 from mlx_model.config import TextConfig
+from mlx_model.device_math import softmax_attention
 from mlx_model.layers import Linear, RMSNorm
 from mlx_model.rope import Rotation
 
@@ -49,10 +50,7 @@ class Attention(nn.Module):
 
     def attend(self, queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
         """Shapes: queries [1, H, T, D]; keys and values [1, K, all tokens, D] -> [1, H, T, D]."""
-        mask = "causal" if queries.shape[2] > 1 else None
-        return mx.fast.scaled_dot_product_attention(
-            queries, keys, values, scale=self.scale, mask=mask
-        )
+        return softmax_attention(queries, keys, values, self.scale, causal=True)
 
     def output(self, mixed: mx.array, gates: mx.array) -> mx.array:
         """Shapes: mixed [1, H, T, D]; gates [1, T, H, D] -> [1, T, hidden]."""

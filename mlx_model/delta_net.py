@@ -15,7 +15,8 @@ import numpy as np
 from mlx_model.cache import DeltaNetCache
 from mlx_model.config import TextConfig
 from mlx_model.delta_kernels import gated_delta
-from mlx_model.layers import FEW_TOKENS, GatedRMSNorm, Linear, on_metal, side_by_side, silu
+from mlx_model.device_math import FEW_TOKENS, exp, on_metal, silu
+from mlx_model.layers import GatedRMSNorm, Linear, side_by_side
 
 DeltaRule = Callable[
     [mx.array, mx.array, mx.array, mx.array, mx.array, mx.array], tuple[mx.array, mx.array]
@@ -270,16 +271,16 @@ def chunked(
     total = mx.cumsum(g, axis=2)  # [N, H, C], log of the decay since the chunk began
     causal = mx.tril(mx.ones((size, size), mx.bool_))
     # Masked before exp: above the diagonal the exponent is positive and would overflow.
-    decay = mx.exp(mx.where(causal, total[..., :, None] - total[..., None, :], -mx.inf))
+    decay = exp(mx.where(causal, total[..., :, None] - total[..., None, :], -mx.inf))
     k_t = k.swapaxes(2, 3)
     system = mx.tril((b[..., None] * k @ k_t) * decay, -1) + mx.eye(size)
     inverse = mx.linalg.tri_inv(system, stream=mx.cpu)
     new_values = inverse @ (b[..., None] * v)  # [N, H, C, Dv]
-    read_keys = inverse @ ((b * mx.exp(total))[..., None] * k)  # [N, H, C, Dk]
+    read_keys = inverse @ ((b * exp(total))[..., None] * k)  # [N, H, C, Dk]
     scores = (q @ k_t) * decay
-    q = q * mx.exp(total)[..., None]
-    k = k * mx.exp(total[..., -1:] - total)[..., None]
-    chunk_decay = mx.exp(total[..., -1])[..., None, None]
+    q = q * exp(total)[..., None]
+    k = k * exp(total[..., -1:] - total)[..., None]
+    chunk_decay = exp(total[..., -1])[..., None, None]
 
     state, outputs = state[0], []
     for n in range(q.shape[0]):

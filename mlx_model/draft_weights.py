@@ -6,9 +6,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_model.config import load_config
+from mlx_model.device_math import on_metal
 from mlx_model.draft_head import DraftHead
 from mlx_model.errors import CheckpointError
-from mlx_model.layers import on_metal
 from mlx_model.layouts import draft_head_sources
 from mlx_model.tensor_files import find_tensors
 from mlx_model.tensor_reader import load_file

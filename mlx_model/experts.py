@@ -7,7 +7,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_model.config import ExpertsConfig, TextConfig
-from mlx_model.layers import MLP, Linear, on_metal, silu
+from mlx_model.device_math import on_metal, silu
+from mlx_model.layers import MLP, Linear
 
 # From so many pairs of token and expert on, sorting them by expert pays: its weights are then read
 # once for all its tokens.

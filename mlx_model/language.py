@@ -9,7 +9,8 @@ from mlx_model.cache import SequenceCache
 from mlx_model.config import TextConfig
 from mlx_model.decode_step import DecodeStep
 from mlx_model.decoder_layer import DecoderLayer
-from mlx_model.layers import RMSNorm, on_metal
+from mlx_model.device_math import on_metal
+from mlx_model.layers import RMSNorm
 from mlx_model.rope import LineRotation, Rotation
 
 

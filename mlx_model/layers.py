@@ -6,18 +6,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_model.config import TextConfig
+from mlx_model.device_math import on_metal, silu
 
 # The CPU backend multiplies by packed weights one row of input after the other; from this many
 # rows on, unpacking them first is faster (twice at 8 rows, twenty times at 64).
 _UNPACK_TOKENS = 4
-# So many are computed as a single token is: a window of drafts then gives what its tokens do. On
-# the CPU backend a window of more than two drafts differs by rounding where weights are packed.
-FEW_TOKENS = 8
-
-
-def on_metal() -> bool:
-    """Whether work goes to a Mac's GPU; everything else counts as the CPU backend."""
-    return mx.default_device() == mx.gpu and mx.metal.is_available()
 
 
 class Linear(nn.Linear):
@@ -117,13 +110,3 @@ class MLP(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-def silu(x: mx.array) -> mx.array:
-    """x times its sigmoid. Shapes: x [1, T, ...]."""
-    if x.shape[1] <= FEW_TOKENS or on_metal():
-        fused: mx.array = nn.silu(x)
-        return fused
-    # Half the time of x * sigmoid(x) on the CPU backend, once there are many elements.
-    precise = x.astype(mx.float32)
-    return (precise / (1.0 + mx.exp(-precise))).astype(x.dtype)

@@ -16,10 +16,10 @@ import mlx.core as mx
 from mlx_model.cache_folder import cache_folder
 from mlx_model.check_record import CheckRecords
 from mlx_model.config import load_config
+from mlx_model.device_math import on_metal
 from mlx_model.engine import Engine, read_label
 from mlx_model.errors import SelfCheckError, TooLargeError
 from mlx_model.free_memory import free_memory_bytes
-from mlx_model.layers import on_metal
 from mlx_model.layouts import Source, draft_head_sources, parameter_sources
 from mlx_model.library.fit import Fit, check_fit
 from mlx_model.library.memory_needs import memory_needs

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_model.config import ModelConfig, RopeConfig
-from mlx_model.layers import on_metal
+from mlx_model.device_math import on_metal
 
 IntArray = NDArray[np.int64]
 

@@ -8,7 +8,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from mlx_model.layers import Linear, PackedLinear, on_metal
+from mlx_model.device_math import on_metal
+from mlx_model.layers import Linear, PackedLinear
 
 # What the unpacked matrices may take: about thirty million weights.
 _MOST_BYTES = 128 << 20

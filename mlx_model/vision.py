@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_model.config import VisionConfig
+from mlx_model.device_math import gelu_tanh, softmax_attention
 from mlx_model.vision_work import RowWork, cuts, frame_work, row_work
 
 # Some of the patches of a picture or clip, as [rows, patch width].
@@ -83,7 +84,7 @@ class VisionAttention(nn.Module):
 
     def attend(self, queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
         """What the rows of the queries see. Shapes: [frames, H, P, D] -> [frames, P, hidden]."""
-        mixed = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
+        mixed = softmax_attention(queries, keys, values, self.scale)
         frames, _, patches, _ = mixed.shape
         return self.proj(mixed.swapaxes(1, 2).reshape(frames, patches, -1))
 
@@ -97,7 +98,7 @@ class VisionMLP(nn.Module):
         self.linear_fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.linear_fc2(nn.gelu_approx(self.linear_fc1(x)))
+        return self.linear_fc2(gelu_tanh(self.linear_fc1(x)))
 
 
 class VisionBlock(nn.Module):

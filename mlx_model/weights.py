@@ -14,8 +14,8 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from mlx_model.config import ModelConfig, QuantizationConfig, load_config
+from mlx_model.device_math import on_metal
 from mlx_model.errors import CheckpointError
-from mlx_model.layers import on_metal
 from mlx_model.layouts import Source, canonical_name, parameter_sources
 from mlx_model.model import Model
 from mlx_model.tensor_files import TensorInfo, find_tensors, listed, unreadable

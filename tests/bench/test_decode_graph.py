@@ -3,7 +3,7 @@
 import mlx.core as mx
 import pytest
 
-from mlx_model.layers import on_metal
+from mlx_model.device_math import on_metal
 from tests.mlx_model.published_shapes import published_config
 from tools.bench.decode_graph import Step, metal_stand_ins, mlx_lm_step, our_step
 

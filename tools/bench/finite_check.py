@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_model.layers import on_metal
+from mlx_model.device_math import on_metal
 from mlx_model.weights import is_finite
 
 SIDE = 4096

@@ -57,8 +57,9 @@ class LanguageModel(nn.Module):
             if embeddings.shape[1] > 1:
                 cache.leave_trail()
             for x in step.stretches(embeddings.astype(mx.float32), rotation, cache):
-                mx.eval(x, cache.arrays())
-                yield
+                for array in [*cache.arrays(), x]:
+                    mx.eval(array)
+                    yield
         self.is_warm = True
 
     def _compiled(self, dtype: mx.Dtype, like: Rotation) -> DecodeStep:

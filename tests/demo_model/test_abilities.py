@@ -3,10 +3,11 @@
 60 held-out scenes an ability, at five points below the bar; most answers count only word for word.
 """
 
+from collections.abc import Iterator
+
 import pytest
 
-from mlx_model import Engine
-from tools.train_demo.evaluate import BARS, WAVED_OFF_BAR, score
+from tools.train_demo.evaluate import BARS, WAVED_OFF_BAR, Judges
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 SCENES, MARGIN = 60, 0.05
@@ -29,18 +30,19 @@ CHANCE = {
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine.load(DEMO_MODEL)
+def judges() -> Iterator[Judges]:
+    with Judges(jobs=2) as both:
+        yield both
 
 
 @pytest.mark.parametrize("ability", BARS)
-def test_the_bar_of_each_ability_is_reached(engine: Engine, ability: str) -> None:
-    scored = score(engine, ability, range(SCENES))
+def test_the_bar_of_each_ability_is_reached(judges: Judges, ability: str) -> None:
+    scored = judges.score(DEMO_MODEL, ability, SCENES)
     assert scored.accuracy >= BARS[ability] - MARGIN
     assert ability == "outside" or scored.waved_off <= WAVED_OFF_BAR * SCENES
 
 
 @pytest.mark.parametrize("ability", CHANCE)
-def test_shuffled_pixels_leave_nothing_but_guessing(engine: Engine, ability: str) -> None:
-    scored = score(engine, ability, range(SCENES), shuffled=True)
+def test_shuffled_pixels_leave_nothing_but_guessing(judges: Judges, ability: str) -> None:
+    scored = judges.score(DEMO_MODEL, ability, SCENES, shuffled=True)
     assert scored.accuracy <= CHANCE[ability]

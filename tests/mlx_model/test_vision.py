@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_map
 
+from mlx_model import vision
 from mlx_model.config import VisionConfig
+from mlx_model.device_math import softmax_attention
 from mlx_model.limits import GIB, MachineLimits
 from mlx_model.vision import VisionModel
 from mlx_model.vision_work import cuts, row_work
@@ -114,7 +116,6 @@ class _Meter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.products = self.scores = self.most_scores = 0
-        attention = mx.fast.scaled_dot_product_attention
 
         def linear(layer: nn.Linear, x: mx.array) -> mx.array:
             self.products += 2 * x.size * layer.weight.shape[0]
@@ -125,14 +126,14 @@ class _Meter:
             self.products += 4 * scores * q.shape[-1]
             self.scores += scores
             self.most_scores = max(self.most_scores, scores)
-            return attention(q, k, v, scale=scale)
+            return softmax_attention(q, k, v, scale)
 
         def add_product(bias: mx.array, x: mx.array, weight: mx.array) -> mx.array:
             self.products += 2 * x.size * weight.shape[1]
             return bias + x @ weight
 
         monkeypatch.setattr(nn.Linear, "__call__", linear)
-        monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", attend)
+        monkeypatch.setattr(vision, "softmax_attention", attend)
         monkeypatch.setattr(mx, "addmm", add_product)
 
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from mlx_model import Engine, Finished, ReplyRequest, ReplySettings, TextDelta, ThinkingDelta
 from mlx_model.convert import convert
@@ -48,7 +49,7 @@ BLIND = ("recall", "small talk", "two facts", "thinking", "calculator", "outside
 WAVED_OFF_BAR, DRAFTS_BAR = 0.02, 0.6
 RECIPES = (("uniform", 4), ("mixed", 4), ("uniform", 8))
 # Cases that one process asks before the next lot.
-LOT = 50
+LOT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,13 @@ class Judges:
     def __init__(self, jobs: int) -> None:
         self._pool = multiprocessing.get_context("spawn").Pool(jobs)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.terminate()
+        self._pool.join()
+
     def score(self, model: Path, ability: str, count: int, shuffled: bool = False) -> Score:
         """`count` cases of an ability; of questions outside the world there are a hundred."""
         if ability == "outside":
@@ -205,7 +213,8 @@ def main() -> None:
         if arguments.recipes:
             for title, copy in copies(arguments.recipes, Path(folder)):
                 columns[title] = (copy, arguments.recipe_scenes, False)
-        print_table(Judges(arguments.jobs), columns, arguments.abilities)
+        with Judges(arguments.jobs) as judges:
+            print_table(judges, columns, arguments.abilities)
 
 
 if __name__ == "__main__":

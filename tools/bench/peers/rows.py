@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -125,31 +126,43 @@ def start(plan: Plan) -> Rows:
 
 
 def turns(plan: Plan) -> Rows:
-    """One picture, then question after question; every turn of every contestant."""
+    """One picture, then question after question; every turn of every contestant.
+
+    The same conversation some times over, for medians of the times.
+    """
+    runs = [_conversations(plan) for _ in range((plan.rounds + 1) // 2)]
+    rows = runs[-1]
+    for name, row in rows.items():
+        for number, turn in enumerate(row["turns"]):
+            for time_s in ("first_word_s", "whole_s"):
+                turn[time_s] = median(run[name]["turns"][number][time_s] for run in runs)
+        history = row.pop("history")
+        numbers = [number for number in _CHECKED_TURNS if number <= plan.turns]
+        who = next(who for who in TALKING if who.name == name)
+        cold = _cold(who, plan, [history[: 2 * number - 1] for number in numbers])
+        row["same_as_cold"] = {
+            number: turn.text == history[2 * number - 1]["content"]
+            for number, turn in zip(numbers, cold, strict=True)
+        }
+    return rows
+
+
+def _conversations(plan: Plan) -> Rows:
+    """Every contestant's, turn by turn, each contestant in turn."""
     processor = plan.processor()
     with TemporaryDirectory(prefix="peers-") as folder, ExitStack() as stack:
         shown = picture(Path(folder), 1)
         talkers = [_started(stack, who, plan) for who in TALKING]
-        histories: dict[str, list[Message]] = {talker.who.name: [] for talker in talkers}
-        rows: Rows = {talker.who.name: {"turns": [], "same_as_cold": {}} for talker in talkers}
+        rows: Rows = {talker.who.name: {"turns": [], "history": []} for talker in talkers}
         for number in range(1, plan.turns + 1):
             text = question(processor, number, QUESTION_TOKENS)
             for talker in talkers if number % 2 else reversed(talkers):
-                history = histories[talker.who.name]
+                history: list[Message] = rows[talker.who.name]["history"]
                 seen = (shown,) if number == 1 and talker.who.sees else ()
                 history.append(user(text, *seen))
                 turn = _asked(talker, history, plan)
                 rows[talker.who.name]["turns"].append(asdict(turn))
                 history.append(assistant(turn.text))
-        stack.close()
-        for who in TALKING:
-            numbers = [number for number in _CHECKED_TURNS if number <= plan.turns]
-            history = histories[who.name]
-            cold = _cold(who, plan, [history[: 2 * number - 1] for number in numbers])
-            rows[who.name]["same_as_cold"] = {
-                number: turn.text == history[2 * number - 1]["content"]
-                for number, turn in zip(numbers, cold, strict=True)
-            }
     return rows
 
 

@@ -21,6 +21,9 @@ from mlx_model.messages import ReplyRequest
 
 Record = dict[str, Any]
 
+# Whoever sends nothing for so long is taken to be away.
+AWAY_S = 30.0
+
 _UNEXPECTED = "Something went wrong inside the program; standard error has the details."
 
 
@@ -35,6 +38,9 @@ class ReplyMaker(Protocol):
 
     def idle(self, cancel: threading.Event) -> Iterator[Event]:
         """Yield the events of what is worth doing while nobody waits."""
+
+    def warm_up(self, cancel: threading.Event) -> None:
+        """Do what is worth doing while nobody is there."""
 
 
 # What the reader hands on; None is the end of the input.
@@ -67,6 +73,8 @@ def _next(
         try:
             for _ in engine.idle(cancel):
                 pass
+            if not cancel.wait(AWAY_S):
+                engine.warm_up(cancel)
         except FiresideError:
             pass  # a file that has gone since: whoever asks again hears of it
         except Exception:  # noqa: BLE001 - as below

@@ -50,9 +50,9 @@ class DecodeStep:
     def stretches(
         self, x: mx.array, rotation: Rotation, cache: SequenceCache
     ) -> Iterator[mx.array]:
-        """The same piece by piece: the hidden states at each cut, in fp32, and the result.
+        """The same piece by piece: the hidden states at each cut, and in the end the result.
 
-        Shapes as of the call
+        Shapes: x [1, T, hidden] in fp32 -> the same at each cut, [1, T, hidden] in `dtype` at last.
         """
         tokens = x.shape[1]
         angles = rotation.arrays()

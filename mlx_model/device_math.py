@@ -1,14 +1,13 @@
 """Functions that mlx computes much faster in another form on one device than on the other.
 
 On x86 the CPU backend takes 14 ns for each exponential, a third of that for a power, and next to
-nothing for sums and products. Metal has kernels of its own for all of this.
+nothing for sums and products (nobody has measured an ARM processor). Metal has kernels of its own.
 """
 
 import math
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
 # So many are computed as a single token is: a window of drafts then gives what its tokens do. On
 # the CPU backend a window of more than two drafts differs by rounding where weights are packed.
@@ -21,12 +20,12 @@ def on_metal() -> bool:
 
 
 def exp(x: mx.array) -> mx.array:
-    """e to the power of each element, in fp32."""
+    """e to the power of each element of x, which is in fp32."""
     return mx.exp(x) if on_metal() else mx.power(mx.array(math.e), x)
 
 
 def silu(x: mx.array) -> mx.array:
-    """x times its sigmoid. Shapes: x [1, T, ...]."""
+    """x times its sigmoid. Shapes: x [1, T, ...], or rows that are single tokens [N, 1, width]."""
     if x.shape[1] <= FEW_TOKENS or on_metal():
         fused: mx.array = nn.silu(x)
         return fused
@@ -49,7 +48,7 @@ def softmax_attention(
 ) -> mx.array:
     """Softmax attention, heads of keys and values shared by groups of query heads.
 
-    `causal`: the queries are those of the last T keys, and do not see what comes after them.
+    `causal`: the queries are those of the last T keys, T <= L, and see nothing that comes after.
     Shapes: queries [B, H, T, D]; keys and values [B, K, L, D] -> [B, H, T, D]
     """
     batch, heads, tokens, width = queries.shape
@@ -61,8 +60,9 @@ def softmax_attention(
     queries = (scale * queries).reshape(batch, kv_heads, groups * tokens, width)
     scores = queries @ keys.swapaxes(2, 3)
     if causal:
-        ahead = np.triu(np.full((tokens, length), -np.inf, np.float32), 1 + length - tokens)
-        scores = scores.reshape(batch, kv_heads, groups, tokens, length) + mx.array(ahead)
+        ahead = mx.triu(mx.full((tokens, tokens), -mx.inf), 1)
+        hidden = mx.pad(ahead, [(0, 0), (length - tokens, 0)])
+        scores = scores.reshape(batch, kv_heads, groups, tokens, length) + hidden
         scores = scores.reshape(batch, kv_heads, groups * tokens, length)
     weights = exp(scores - scores.max(axis=-1, keepdims=True))
     mixed = weights @ values / weights.sum(axis=-1, keepdims=True)

@@ -171,22 +171,25 @@ class Engine:
             self.memory.outlive(DiskMemory(root, key, self.limits.disk_bytes))
 
     def idle(self, cancel: threading.Event) -> Iterator[Event]:
-        """All that is worth doing while nobody waits: `catch_up`, then `put_away`, with each.
-
-        Then, once, what makes single steps faster.
-        """
-        leave = Leave(cancel, self.has_spare_power)
+        """All that is worth doing while nobody waits: `catch_up`, then `put_away`, with each."""
         while True:
             waiting = len(self._answered)
             catching_up = self.catch_up(cancel)
             yield from catching_up
             if self._running is None or self._running() is not catching_up:
                 return  # something else has begun meanwhile
-            if not self.put_away(leave):
+            if not self.put_away(Leave(cancel, self.has_spare_power)):
                 return
             if not self._answered or len(self._answered) == waiting:
-                break
-        self.model.warm_up(leave)
+                return
+
+    def warm_up(self, cancel: threading.Event) -> None:
+        """Make the steps of later replies faster, once and for all.
+
+        Meant for a time when the person seems to be away: it looks at `cancel`, but where a C++
+        compiler has to make kernels it may take some seconds to give way.
+        """
+        self.model.warm_up(Leave(cancel, self.has_spare_power), self.limits.max_drafts)
 
     def put_away(self, cancel: threading.Event) -> bool:
         """Have the states of the latest conversation written to the disk; False if stopped.

@@ -26,6 +26,7 @@ class LanguageModel(nn.Module):
         self.layers = [DecoderLayer(config, kind) for kind in config.layer_types]
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self._step: DecodeStep | None = None
+        # Whether all kernels of steps are there; on Metal steps do not wait for that.
         self.is_warm = False
 
     def __call__(
@@ -47,10 +48,11 @@ class LanguageModel(nn.Module):
     def warm_up(
         self, steps: Sequence[tuple[mx.array, Rotation]], cache: SequenceCache
     ) -> Iterator[None]:
-        """Have all that these steps need compiled, piece by piece; later ones are made of it.
+        """Have what these steps consist of compiled: one array is evaluated before each yield.
 
-        Each step is embeddings [1, T, hidden] and their rotation; its tokens come after one or more
-        in `cache`, whose counts do not move.
+        Off Metal the model takes compiled steps once this has run to its end. Each step is
+        embeddings [1, T, hidden] and their rotation. Its tokens come after one or more in `cache`,
+        which is of no use afterwards.
         """
         for embeddings, rotation in steps:
             step = self._compiled(embeddings.dtype, rotation)

@@ -48,6 +48,7 @@ class Model(nn.Module):
             self.lm_head = Linear(config.text.hidden_size, config.text.vocab_size)
         self.mtp: DraftHead | None = None
         self._rotary = RotaryPositions(config.text.rope)
+        self._warming_failed = False
 
     def make_cache(self) -> SequenceCache:
         """An empty cache for one sequence."""
@@ -174,27 +175,30 @@ class Model(nn.Module):
         cache.last_hidden = hidden[:, -1:]
         return hidden, cache.trail_marks(hidden) if tokens > 1 else [cache.mark()]
 
-    def warm_up(self, cancel: threading.Event) -> None:
+    def warm_up(self, cancel: threading.Event, most_drafts: int = 0) -> None:
         """Have what steps consist of compiled, if it is not yet, so that no reply waits for it.
 
-        On Metal the first step does that otherwise. On the CPU backend it may take ten seconds, the
-        first time after the machine was started; until then steps go without, a little slower.
-        Looks at `cancel` between pieces of it; then as if it had not been called.
+        That is single tokens, and windows of up to `most_drafts` more if there is a draft head. On
+        Metal the first step of each kind does that otherwise. On the CPU backend it may take ten
+        seconds, the first time after the machine was started; steps go without until it is done, a
+        little slower. Looks at `cancel` between pieces of it; does not try again after an error.
         """
         language = self.model.language_model
-        if language.is_warm or cancel.is_set():
+        if language.is_warm or self._warming_failed or cancel.is_set():
             return
-        cache = self.make_cache()
-        mx.eval(self.last_logits(np.zeros((1, 1), np.int64), cache))
-        # A longer window is made of the same kernels.
-        windows = (1,) if self.mtp is None else (1, 2)
+        drafts = most_drafts if self.mtp is not None else 0
         steps = [
             (self._embed(mx.zeros((1, tokens), mx.int32)), self._rotary.line(1, tokens))
-            for tokens in windows
+            for tokens in range(1, drafts + 2)
         ]
+        cache = self.make_cache()
+        self._warming_failed = True
+        mx.eval(self.last_logits(np.zeros((1, 1), np.int64), cache))
         for _ in language.warm_up(steps, cache):
             if cancel.is_set():
-                return
+                break
+        self._warming_failed = False
+        mx.clear_cache()
 
     def draft(
         self, input_ids: mx.array, before: mx.array, place: DraftPlace, cache: SequenceCache

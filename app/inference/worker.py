@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from PySide6.QtCore import QObject, QThread, Signal, Slot
+from PySide6.QtCore import QObject, QThread, QTimer, Signal, Slot
 
 from app.conversation.detail import PictureDetail
 from app.inference.requests import reply_settings, without_gone_files
@@ -26,6 +26,9 @@ _log = logging.getLogger("fireside.inference")
 
 # Five steps: about a third of the processor time that the window's thread gets in a contest.
 _NICENESS = 5
+
+# Whoever asks nothing and changes no draft for so long is taken to be away.
+_AWAY_MS = 30_000
 
 # How long the end of the program may take for what is not on the disk yet.
 _PUT_AWAY_S = 1.5
@@ -59,6 +62,9 @@ class ReplyEngine(Protocol):
 
     def idle(self, cancel: threading.Event) -> Iterator[Event]:
         """Do what is worth doing while nobody waits."""
+
+    def warm_up(self, cancel: threading.Event) -> None:
+        """Do what is worth doing while nobody is there."""
 
     def close(self, limit_s: float) -> None:
         """Put away what outlives the program."""
@@ -187,6 +193,9 @@ class InferenceWorker(QObject):
         self._why_no_engine = "No model is open yet."
         # Folders of models that are known to have failed their self-checks.
         self._doubtful: set[Path] = set()
+        self._ahead = AheadJob(0, ())
+        self._away_timer = QTimer(self, interval=_AWAY_MS, singleShot=True)
+        self._away_timer.timeout.connect(self.on_away)
 
     @Slot(object)
     def open_model(self, job: OpenJob) -> None:
@@ -241,6 +250,18 @@ class InferenceWorker(QObject):
             _log.info("not read ahead: %s", error)  # whoever asks hears of it
         except Exception:  # noqa: BLE001 - a slot has nobody above it to catch anything
             _log.exception("unexpected error in work ahead")
+        self._ahead = job
+        self._away_timer.start()
+
+    @Slot()
+    def on_away(self) -> None:
+        """Nothing has been asked for a while: there is time for what does not give way at once."""
+        if self._engine is None:
+            return
+        try:
+            self._engine.warm_up(self._ahead.cancel)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("unexpected error while nobody was there")
 
     @Slot()
     def measure_machine(self) -> None:
@@ -257,6 +278,7 @@ class InferenceWorker(QObject):
     @Slot()
     def close(self) -> None:
         """Free the model and end the thread's event loop."""
+        self._away_timer.stop()
         if self._engine is not None:
             try:
                 self._engine.close(_PUT_AWAY_S)

@@ -40,6 +40,9 @@ class ScriptedEngine:
         """There is nothing to do."""
         yield from ()
 
+    def warm_up(self, cancel: threading.Event) -> None:
+        """There is nothing to do."""
+
     def close(self, limit_s: float) -> None:
         """There is nothing to put away."""
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QTimer
 from pytestqt.qtbot import QtBot
 
 from app.inference.token_buffer import TokenBuffer
 from app.inference.worker import (
+    AheadJob,
     InferenceWorker,
     ModelCard,
     OnOpening,
@@ -244,3 +246,30 @@ def test_who_insists_on_a_large_model_has_not_heard_that_it_talks_nonsense() -> 
         OpenProblem(Path("large"), "It talks nonsense.", can_override=True),
     )
     assert heard.signals[2][0] == "opened"
+
+
+def test_who_asks_nothing_for_a_while_is_taken_to_be_away(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[bool] = []
+    monkeypatch.setattr("app.inference.worker._AWAY_MS", 1)
+    monkeypatch.setattr(
+        ScriptedEngine, "warm_up", lambda engine, cancel: warmed.append(cancel.is_set())
+    )
+    worker, _, _ = open_worker(lambda request, cancel: iter([finished()]))
+    worker.work_ahead(AheadJob(1, ()))
+    qtbot.waitUntil(lambda: warmed == [False])
+    assert not worker.findChild(QTimer).isActive(), "once, until there is something to do again"
+
+
+def test_what_goes_wrong_while_nobody_is_there_is_only_logged(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warm_up(engine: ScriptedEngine, cancel: threading.Event) -> None:
+        raise RuntimeError("no room for kernels")
+
+    monkeypatch.setattr("app.inference.worker._AWAY_MS", 1)
+    monkeypatch.setattr(ScriptedEngine, "warm_up", warm_up)
+    worker, _, _ = open_worker(lambda request, cancel: iter([finished()]))
+    worker.work_ahead(AheadJob(1, ()))
+    qtbot.waitUntil(lambda: "no room for kernels" in caplog.text)

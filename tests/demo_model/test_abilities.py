@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tools.train_demo.evaluate import BARS, WAVED_OFF_BAR, Judges
+from mlx_model import Engine
+from tools.train_demo.evaluate import BARS, WAVED_OFF_BAR, Judges, score
 from tools.train_demo.tokenizer import DEMO_MODEL
 
 SCENES, MARGIN = 60, 0.05
@@ -31,6 +32,8 @@ CHANCE = {
 
 @pytest.fixture(scope="module")
 def judges() -> Iterator[Judges]:
+    # Two processes that have the same kernels compiled at once would read each other's halves.
+    score(Engine.load(DEMO_MODEL), "small talk", range(1))
     with Judges(jobs=2) as both:
         yield both
 

@@ -41,6 +41,11 @@ class Engine:
     def __init__(self, behaviour: Behaviour, idling: Idling) -> None:
         self.reply = self.prepare = behaviour
         self.idle = idling
+        self.warmed = threading.Semaphore(0)
+
+    def warm_up(self, cancel: threading.Event) -> None:
+        assert not cancel.is_set()
+        self.warmed.release()
 
 
 class Session:
@@ -54,9 +59,9 @@ class Session:
         self._source: BinaryIO = os.fdopen(source_fd, "rb")
         self._sink: BinaryIO = os.fdopen(sink_fd, "wb")
         self.error: BaseException | None = None
-        engine = Engine(behaviour, idling)
+        self.engine = Engine(behaviour, idling)
         # A test that has failed leaves it waiting.
-        self.thread = threading.Thread(target=self._serve, args=(engine,), daemon=True)
+        self.thread = threading.Thread(target=self._serve, args=(self.engine,), daemon=True)
         self.thread.start()
 
     def _serve(self, engine: Engine) -> None:
@@ -203,6 +208,18 @@ def test_time_between_two_lines_is_used_until_the_next_one_comes(line: Any) -> N
             session.receive()
     session.end()
     assert given_way[:2] == [True, True]
+
+
+def test_who_sends_nothing_for_a_while_is_taken_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(echo)
+    session.send(ask(1))
+    assert [session.receive()["type"] for _ in range(2)] == ["text", "finished"]
+    session.end()
+    assert not session.engine.warmed.acquire(blocking=False), "there was always something to do"
+    monkeypatch.setattr("mlx_model.chat_jsonl.AWAY_S", 0.01)
+    session = Session(echo)
+    assert session.engine.warmed.acquire(timeout=WAIT_S)
+    session.end()
 
 
 def test_what_goes_wrong_between_two_lines_is_nobodys_answer(

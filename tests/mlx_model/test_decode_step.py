@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,12 +11,17 @@ import numpy as np
 import pytest
 
 from mlx_model.cache import SequenceCache
-from mlx_model.decode_step import DecodeStep
+from mlx_model.decode_step import DecodeStep, _Stretch
+from mlx_model.device_math import on_metal
 from mlx_model.engine import Engine
+from mlx_model.events import Finished
+from mlx_model.messages import Message, ReplyRequest, ReplySettings
 from mlx_model.model import Model
 from mlx_model.rope import LineRotation
 from tests.mlx_model.goldens import golden_model
 from tools.train_demo.tokenizer import DEMO_MODEL
+
+needs_warming_up = pytest.mark.skipif(on_metal(), reason="ON METAL STEPS ARE ALWAYS COMPILED")
 
 PROMPT = np.arange(3, 23)[None]
 REPLY = (5, 17, 40, 9, 2)
@@ -112,6 +118,7 @@ def launches(model: Model, tmp_path: Path) -> int:
     return (tmp_path / "step.dot").read_text().count("label")
 
 
+@needs_warming_up
 def test_a_warm_model_makes_less_of_a_step_and_gives_the_same_bits(tmp_path: Path) -> None:
     warm, cold = fresh(), fresh()
     warm.warm_up(threading.Event())
@@ -135,6 +142,7 @@ class StopsAfter(threading.Event):
         return self.looks < 0
 
 
+@needs_warming_up
 @pytest.mark.parametrize("looks", [0, 1, 2])
 def test_warming_up_stops_when_asked_and_begins_again(tmp_path: Path, looks: int) -> None:
     model = fresh()
@@ -145,15 +153,58 @@ def test_warming_up_stops_when_asked_and_begins_again(tmp_path: Path, looks: int
     assert launches(model, tmp_path) < cold
 
 
-def test_an_idle_engine_warms_its_model_up_if_the_machine_has_the_strength(tmp_path: Path) -> None:
+@needs_warming_up
+def test_an_engine_warms_its_model_up_if_the_machine_has_the_strength(tmp_path: Path) -> None:
     engine = Engine.load(DEMO_MODEL)
     cold = launches(engine.model, tmp_path)
     engine.has_spare_power = lambda: False
-    list(engine.idle(threading.Event()))
+    engine.warm_up(threading.Event())
     assert launches(engine.model, tmp_path) == cold
     engine.has_spare_power = lambda: True
-    list(engine.idle(threading.Event()))
+    engine.warm_up(threading.Event())
     assert launches(engine.model, tmp_path) < cold
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_after_warming_up_no_reply_has_anything_compiled(
+    monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    if packed:
+        monkeypatch.setattr("mlx_model.engine.unpack_small", lambda model: False)
+    engine = Engine.load(DEMO_MODEL)
+    traced: list[int] = []
+    run = _Stretch.run
+
+    def noted(stretch: _Stretch, x: mx.array, *arrays: list[mx.array]) -> list[mx.array]:
+        traced.append(x.shape[1])
+        return run(stretch, x, *arrays)
+
+    monkeypatch.setattr(_Stretch, "run", noted)
+    engine.warm_up(threading.Event())
+    assert set(traced) == set(range(1, engine.limits.max_drafts + 2))
+    traced.clear()
+    question = Message.text("user", "Who are you?")
+    for drafts in range(engine.limits.max_drafts + 1):
+        settings = ReplySettings(max_tokens=12, drafts=drafts)
+        *_, last = engine.reply(ReplyRequest((question,), settings), threading.Event())
+        assert isinstance(last, Finished)
+        assert last.stats.generated_tokens > 3
+    assert traced == []
+
+
+def test_a_compiler_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = fresh(), []
+
+    def broken(*_: object) -> Iterator[None]:
+        asked.append(1)
+        raise RuntimeError("no room for kernels")
+
+    monkeypatch.setattr(type(model.model.language_model), "warm_up", broken)
+    with pytest.raises(RuntimeError):
+        model.warm_up(threading.Event())
+    model.warm_up(threading.Event())
+    assert asked == [1]
+    mx.eval(model.last_logits(np.array([[REPLY[0]]]), read(model)))  # and it goes on without
 
 
 def test_a_model_with_its_step_is_freed_at_once() -> None:

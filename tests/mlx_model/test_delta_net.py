@@ -20,7 +20,7 @@ from mlx_model.delta_net import (
     unit_length,
     unit_weight,
 )
-from mlx_model.layers import on_metal
+from mlx_model.device_math import on_metal
 from mlx_model.weights import load_model
 from tests.mlx_model.goldens import GOLDENS, relative_error
 

@@ -31,7 +31,9 @@ def test_gelu_is_that_of_mlx(dtype: mx.Dtype) -> None:
     found, expected = gelu_tanh(x), nn.gelu_approx(x.astype(mx.float32))
     assert found.dtype == dtype
     tolerance = {mx.float32: 1e-6, mx.bfloat16: 2**-8, mx.float16: 2**-11}[dtype]
-    assert mx.allclose(found.astype(mx.float32), expected, rtol=tolerance, atol=2e-6)
+    if on_metal():
+        tolerance *= 8  # mlx's own rounds after each of its steps
+    assert mx.allclose(found.astype(mx.float32), expected, rtol=tolerance, atol=2 * tolerance)
 
 
 def test_exponentials_from_nothing_to_infinity() -> None:

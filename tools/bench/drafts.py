@@ -187,8 +187,7 @@ def main() -> None:
         give_untrained_head(engine)
     if engine.model.mtp is None:
         sys.exit(f"The model in {options.model} has no draft head.")
-    for _ in engine.idle(threading.Event()):  # nothing was asked yet: its steps get compiled
-        pass
+    engine.warm_up(threading.Event())  # as it is whenever nobody has been there for a while
     print_rows(measure(engine, options.rounds, options.tokens))
     print_windows(engine)
     print(f"load of the machine (1 min): {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")

@@ -72,8 +72,15 @@ class Pace:
 
     def measure(self, read: int, write: int) -> dict[str, Any]:
         """Seconds for so many tokens of prompt, and for so many after the first of the reply."""
+        return self._told({"read": read, "write": write})
+
+    def rest(self) -> None:
+        """Let it do what it does while nobody waits."""
+        self._told({"rest": True})
+
+    def _told(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"read": read, "write": write}) + "\n")
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         return self._answer()
 
@@ -94,6 +101,7 @@ def speed(plan: Plan) -> Rows:
         for number in range(plan.rounds + 1):
             for name in running if number % 2 else reversed(running):
                 told = running[name].measure(plan.read_tokens, plan.write_tokens)
+                running[name].rest()
                 measured.setdefault(name, []).append(told)
     rows: Rows = {}
     for name, values in measured.items():
@@ -132,13 +140,15 @@ def turns(plan: Plan) -> Rows:
     """
     runs = [_conversations(plan) for _ in range((plan.rounds + 1) // 2)]
     rows = runs[-1]
-    for name, row in rows.items():
+    for who in TALKING:
+        row = rows[who.name]
         for number, turn in enumerate(row["turns"]):
+            same = [run[who.name]["turns"][number] for run in runs]
+            assert {each["text"] for each in same} == {turn["text"]}
             for time_s in ("first_word_s", "whole_s"):
-                turn[time_s] = median(run[name]["turns"][number][time_s] for run in runs)
+                turn[time_s] = median(each[time_s] for each in same)
         history = row.pop("history")
         numbers = [number for number in _CHECKED_TURNS if number <= plan.turns]
-        who = next(who for who in TALKING if who.name == name)
         cold = _cold(who, plan, [history[: 2 * number - 1] for number in numbers])
         row["same_as_cold"] = {
             number: turn.text == history[2 * number - 1]["content"]
@@ -153,14 +163,16 @@ def _conversations(plan: Plan) -> Rows:
     with TemporaryDirectory(prefix="peers-") as folder, ExitStack() as stack:
         shown = picture(Path(folder), 1)
         talkers = [_started(stack, who, plan) for who in TALKING]
+        (ours,) = (talker for talker in talkers if talker.who.is_ours)
         rows: Rows = {talker.who.name: {"turns": [], "history": []} for talker in talkers}
         for number in range(1, plan.turns + 1):
             text = question(processor, number, QUESTION_TOKENS)
             for talker in talkers if number % 2 else reversed(talkers):
+                ours.wait_until_idle()  # or its idle work would be in the way of whoever is next
                 history: list[Message] = rows[talker.who.name]["history"]
                 seen = (shown,) if number == 1 and talker.who.sees else ()
                 history.append(user(text, *seen))
-                turn = _asked(talker, history, plan)
+                turn = talker.ask(history, plan.answer_tokens)
                 rows[talker.who.name]["turns"].append(asdict(turn))
                 history.append(assistant(turn.text))
     return rows

@@ -44,7 +44,7 @@ class Work:
 
 def parse_work(lines: Sequence[str]) -> Work:
     """What the lines of a work log say."""
-    words = [line.split() for line in lines]
+    words = [line.split() for line in lines if line != "idle"]
     forwards = tuple(
         (int(start), int(tokens))
         for kind, start, *rest in words
@@ -104,6 +104,7 @@ class Talker:
         if self.who.is_ours:
             self._reader = threading.Thread(target=self._take_lines, daemon=True)
             self._reader.start()
+            self.wait_until_idle()
         else:
             self._wait_for_port()
         return self
@@ -154,11 +155,12 @@ class Talker:
             idle_forwards=sum(tokens for _, tokens in idle.forwards),
         )
 
-    def wait_until_idle(self, quiet_s: float = 0.4) -> None:
-        """Wait until the log has not grown for a while: idle work is done."""
-        size = -1
-        while size != (size := self._log.stat().st_size):
-            time.sleep(quiet_s)
+    def wait_until_idle(self) -> None:
+        """Wait until all work that nobody waits for is done, of which the log tells at its end."""
+        while not self._log.read_text().endswith("idle\n"):
+            if self._process.poll() is not None:
+                raise RuntimeError(f"It ended.\n{self._told()}")
+            time.sleep(0.02)
 
     def read_ahead(self, messages: Sequence[Message]) -> bool:
         """Let it read what will be sent; returns when that is done, False if it cannot."""

@@ -138,30 +138,29 @@ def turns(plan: Plan) -> Rows:
 
     The same conversation some times over, for medians of the times.
     """
-    runs = [_conversations(plan) for _ in range((plan.rounds + 1) // 2)]
-    rows = runs[-1]
-    for who in TALKING:
-        row = rows[who.name]
-        for number, turn in enumerate(row["turns"]):
-            same = [run[who.name]["turns"][number] for run in runs]
-            assert {each["text"] for each in same} == {turn["text"]}
-            for time_s in ("first_word_s", "whole_s"):
-                turn[time_s] = median(each[time_s] for each in same)
-        history = row.pop("history")
-        numbers = [number for number in _CHECKED_TURNS if number <= plan.turns]
-        cold = _cold(who, plan, [history[: 2 * number - 1] for number in numbers])
-        row["same_as_cold"] = {
-            number: turn.text == history[2 * number - 1]["content"]
-            for number, turn in zip(numbers, cold, strict=True)
-        }
+    with TemporaryDirectory(prefix="peers-") as folder:
+        shown = picture(Path(folder), 1)
+        runs = [_conversations(plan, shown) for _ in range((plan.rounds + 1) // 2)]
+        rows = runs[-1]
+        for who in TALKING:
+            row = rows[who.name]
+            for number, turn in enumerate(row["turns"]):
+                for time_s in ("first_word_s", "whole_s"):
+                    turn[time_s] = median(run[who.name]["turns"][number][time_s] for run in runs)
+            history = row.pop("history")
+            numbers = [number for number in _CHECKED_TURNS if number <= plan.turns]
+            cold = _cold(who, plan, [history[: 2 * number - 1] for number in numbers])
+            row["same_as_cold"] = {
+                number: turn.text == history[2 * number - 1]["content"]
+                for number, turn in zip(numbers, cold, strict=True)
+            }
     return rows
 
 
-def _conversations(plan: Plan) -> Rows:
+def _conversations(plan: Plan, shown: Path) -> Rows:
     """Every contestant's, turn by turn, each contestant in turn."""
     processor = plan.processor()
-    with TemporaryDirectory(prefix="peers-") as folder, ExitStack() as stack:
-        shown = picture(Path(folder), 1)
+    with ExitStack() as stack:
         talkers = [_started(stack, who, plan) for who in TALKING]
         (ours,) = (talker for talker in talkers if talker.who.is_ours)
         rows: Rows = {talker.who.name: {"turns": [], "history": []} for talker in talkers}

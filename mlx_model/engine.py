@@ -119,7 +119,8 @@ class Engine:
         processor = load_processor(path)
         model = load_model(path, cancel=cancel)
         model.mtp = _draft_head(path)
-        unpack_small(model)
+        if unpack_small(model):
+            limits = limits.for_a_small_model()
         return cls(model, processor, limits, read_label(Path(path)))
 
     @property

@@ -1,12 +1,13 @@
 """What the machine allows: memory, sizes of the pieces of work, context. Knows no model."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 
 GIB = 1 << 30
+_SHORT_CHUNK, _LONG_CHUNK = 128, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class MachineLimits:
     memory_bytes: int
     working_set_bytes: int
     buffer_cache_bytes: int = GIB // 2
-    prefill_chunk_tokens: int = 512
+    prefill_chunk_tokens: int = _LONG_CHUNK
     vision_piece_work: int = 100 * 10**9
     max_drafts: int = 3
     max_context_tokens: int | None = None
@@ -40,6 +41,16 @@ class MachineLimits:
     def __post_init__(self) -> None:
         if self.prefill_chunk_tokens < 1 or self.vision_piece_work < 1:
             raise ValueError("the pieces of work need at least one token or operation each")
+
+    def for_a_small_model(self) -> "MachineLimits":
+        """The same for a model that any device reads long pieces with in a fraction of a second.
+
+        A piece costs a little by itself, which with so small a model is much of the whole. Other
+        sizes than what the CPU backend gets are left as they are.
+        """
+        if self.prefill_chunk_tokens != _SHORT_CHUNK:
+            return self
+        return replace(self, prefill_chunk_tokens=_LONG_CHUNK)
 
     def most_scores(self, heads: int) -> int:
         """How many pairs of tokens may be held against each other at once, in fp32 by each head."""
@@ -70,7 +81,7 @@ class MachineLimits:
             memory_bytes=memory_bytes,
             working_set_bytes=working_set_bytes,
             buffer_cache_bytes=min(GIB, working_set_bytes // 8),
-            prefill_chunk_tokens=512 if on_gpu else 128,
+            prefill_chunk_tokens=_LONG_CHUNK if on_gpu else _SHORT_CHUNK,
             vision_piece_work=(100 if on_gpu else 4) * 10**9,
             state_bytes=working_set_bytes // 8,
             feature_bytes=working_set_bytes // 64,

@@ -1,8 +1,13 @@
 """Limits follow the machine's memory and can be given instead."""
 
+from dataclasses import replace
+
 import pytest
 
+from mlx_model.device_math import on_metal
+from mlx_model.engine import Engine
 from mlx_model.limits import GIB, MachineLimits
+from tools.train_demo.tokenizer import DEMO_MODEL
 
 
 def test_detected_limits_are_those_of_a_real_machine() -> None:
@@ -29,6 +34,16 @@ def test_the_cpu_backend_gets_smaller_pieces() -> None:
     gpu = MachineLimits.of_memory(16 * GIB, on_gpu=True, recommended_bytes=10 * GIB)
     assert cpu.prefill_chunk_tokens < gpu.prefill_chunk_tokens
     assert cpu.vision_piece_work < gpu.vision_piece_work
+
+
+def test_a_small_model_is_read_in_long_pieces_by_any_device() -> None:
+    cpu = MachineLimits.of_memory(16 * GIB, on_gpu=False)
+    gpu = MachineLimits.of_memory(16 * GIB, on_gpu=True, recommended_bytes=10 * GIB)
+    small = cpu.for_a_small_model()
+    assert small == replace(cpu, prefill_chunk_tokens=gpu.prefill_chunk_tokens)
+    assert Engine.load(DEMO_MODEL, cpu).limits == small or on_metal()
+    asked_for = replace(cpu, prefill_chunk_tokens=16)
+    assert Engine.load(DEMO_MODEL, asked_for).limits == asked_for
 
 
 def test_scores_fit_what_they_may_take() -> None:

@@ -179,7 +179,7 @@ class Model(nn.Module):
         """Have what steps consist of compiled, if it is not yet, so that no reply waits for it.
 
         That is single tokens, and windows of up to `most_drafts` more if there is a draft head. On
-        Metal the first step of each kind does that otherwise. On the CPU backend it may take ten
+        Metal the first step of each kind does that otherwise. On the CPU backend it may take 15
         seconds, the first time after the machine was started; steps go without until it is done, a
         little slower. Looks at `cancel` between pieces of it; does not try again after an error.
         """

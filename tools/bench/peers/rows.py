@@ -203,7 +203,9 @@ def _changes(
 
     def ask(what: str, messages: Sequence[Message]) -> Turn:
         asked[what] = list(messages)
-        told[what] = _asked(talker, messages, plan)
+        if who.is_ours:
+            talker.wait_until_idle()
+        told[what] = talker.ask(messages, plan.answer_tokens)
         return told[what]
 
     with Talker(who, plan.model, plan.peers_python, states) as talker:
@@ -234,12 +236,6 @@ def _changes(
         | {"same_as_cold": cold[what].text == turn.text, "cold_s": cold[what].first_word_s}
         for what, turn in told.items()
     }
-
-
-def _asked(talker: Talker, messages: Sequence[Message], plan: Plan) -> Turn:
-    if talker.who.is_ours:
-        talker.wait_until_idle()
-    return talker.ask(messages, plan.answer_tokens)
 
 
 def _cold(who: Contestant, plan: Plan, questions: Sequence[Sequence[Message]]) -> list[Turn]:
